@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and the name that the compiler reports as
 /// missing without it.
-const CHECKS: [(&str, &str, &str); 17] = [
+const CHECKS: [(&str, &str, &str); 18] = [
     ("mod.rs", "let escapes = self.preflight()?;", "escapes"),
     ("mod.rs", "let identity = self.identity()?;", "identity"),
     ("mod.rs", "let expected = self.content_form(endpoint)?;", "expected"),
@@ -22,6 +22,7 @@ const CHECKS: [(&str, &str, &str); 17] = [
     ("form.rs", "upgrade: self.upgrade(endpoint)?,", "upgrade"),
     ("form.rs", "media_type: self.media_type(endpoint)?,", "media_type"),
     ("authorize.rs", "credential: self.accepted_credential(endpoint)?,", "credential"),
+    ("authorize.rs", "delegation: self.delegation(endpoint)?,", "delegation"),
     ("authorize.rs", "bound_token: self.bound_token(endpoint)?,", "bound_token"),
     ("authorize.rs", "signature: self.signature(endpoint)?,", "signature"),
     ("authorize.rs", "scopes: self.scopes(endpoint)?,", "scopes"),
@@ -29,7 +30,7 @@ const CHECKS: [(&str, &str, &str); 17] = [
 ];
 
 /// The evidence of all checks.
-const EVIDENCE: [&str; 16] = [
+const EVIDENCE: [&str; 17] = [
     "IdentityFits",
     "PreflightAllowed",
     "MetadataRequested",
@@ -37,6 +38,7 @@ const EVIDENCE: [&str; 16] = [
     "UpgradeAllowed",
     "MediaTypeAllowed",
     "CredentialAccepted",
+    "DelegationAccepted",
     "TokenIsBound",
     "SignatureSuffices",
     "ScopesGranted",

@@ -120,9 +120,13 @@ pub struct ActorIdentity {
     /// The name of the issuer of this policy that issues the tokens.
     #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
     pub issuer: String,
-    /// The value of `act.sub`.
+    /// The exact value of `act.sub`: 1 to 256 bytes.
     pub sub: String,
-    /// The clients to which such tokens may be issued, in addition to the `client_id` of this identity.
+    /// The exact value of `act.iss`, for an actor that another issuer names. Default: the `iss` of the token.
+    #[serde(default)]
+    pub iss: Option<String>,
+    /// The clients to which such tokens may be issued, in addition to the `client_id` of this identity if it has the same `issuer`. Tokens
+    /// of other clients are rejected with `actor_mismatch`. At least one client is required.
     #[serde(default)]
     pub clients: Vec<String>,
 }

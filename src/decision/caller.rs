@@ -42,6 +42,8 @@ impl Proven<'_> {
 pub struct Caller<'a> {
     pub(crate) by: Proven<'a>,
     pub(crate) agent: Option<&'a Agent>,
+    /// The agents that are the earlier actors of the token, the latest first. Empty unless the policy checks them.
+    pub(crate) prior: Vec<&'a Agent>,
 }
 
 impl<'a> Caller<'a> {
@@ -58,6 +60,19 @@ impl<'a> Caller<'a> {
     #[must_use]
     pub fn agent(&self) -> Option<&'a Agent> {
         self.agent
+    }
+}
+
+impl<'a> Caller<'a> {
+    /// Returns whether the caller acts for somebody else. `agent` is then the current actor.
+    pub(crate) fn is_delegated(&self) -> bool {
+        self.token().is_some_and(VerifiedToken::is_delegated)
+    }
+
+    /// Returns the agents through which the request was delegated to the caller, the latest first. Empty unless the policy checks them
+    /// (`prior_actors: checked`).
+    pub(crate) fn prior_actors(&self) -> &[&'a Agent] {
+        &self.prior
     }
 }
 

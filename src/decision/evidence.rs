@@ -35,6 +35,8 @@ evidence! {
     MediaTypeAllowed
     /// The endpoint accepts the kind of credential that identified the caller, or the caller's signature decides.
     CredentialAccepted
+    /// The endpoint accepts requests for somebody else, or the request is not one, and the endpoint accepts that.
+    DelegationAccepted
     /// The token is bound to a key, if the endpoint requires that.
     TokenIsBound
     /// The caller signed the request as the endpoint requires.
@@ -68,6 +70,7 @@ pub(crate) struct FormEvidence {
 pub(crate) struct CallerEvidence {
     pub(crate) identity: Option<IdentityFits>,
     pub(crate) credential: Option<CredentialAccepted>,
+    pub(crate) delegation: Option<DelegationAccepted>,
     pub(crate) bound_token: Option<TokenIsBound>,
     pub(crate) signature: Option<SignatureSuffices>,
     pub(crate) scopes: Option<ScopesGranted>,
@@ -99,6 +102,7 @@ impl Authorized {
         let CallerEvidence {
             identity: Some(_),
             credential: Some(_),
+            delegation: Some(_),
             bound_token: Some(_),
             signature: Some(_),
             scopes: Some(_),

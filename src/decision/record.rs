@@ -93,6 +93,12 @@ record! {
         /// digits of HMAC-SHA-256 over the subject.
         #[serde(skip_serializing_if = "Option::is_none")]
         subject: Option<Cow<'r, str>>,
+        /// For whom and through whom the request was made, if the token has actors (`act`) and the policy accepts delegation: the subject,
+        /// the current actor, then each earlier one. An actor is its `sub`, or its `iss`, `#` and its `sub` if its `iss` is not the token's
+        /// or its `sub` contains `#`. Text is escaped as in `client`. If the policy sets `audit.subject: hash`, the subject and every
+        /// actor are hashed as in `subject`, except for a current actor that is a registered agent.
+        #[serde(skip_serializing_if = "Vec::is_empty")]
+        chain: Vec<Cow<'r, str>>,
         /// The scopes of the token and of the agent's registration.
         #[serde(skip_serializing_if = "Scopes::is_empty")]
         #[cfg_attr(feature = "schema", schemars(with = "Vec<&'r str>"))]

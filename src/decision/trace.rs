@@ -32,6 +32,8 @@ pub enum Check {
     Upgrade,
     /// Checks the media type of the body, which frameworks could read as a form or as JSON.
     Forms,
+    /// Checks whether the endpoint accepts requests for somebody else. Traced only for those, or if the endpoint requires them.
+    Delegation,
     /// Verifies the signature of the request.
     Signature,
     /// Checks the scopes.
@@ -67,6 +69,7 @@ impl Check {
             Self::Escapes => "escapes",
             Self::Upgrade => "upgrade",
             Self::Forms => "forms",
+            Self::Delegation => "delegation",
             Self::Signature => "signature",
             Self::Scopes => "scopes",
             Self::Binding => "binding",

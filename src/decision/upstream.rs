@@ -188,8 +188,8 @@ impl Allow<'_> {
     }
 }
 
-/// Returns the values of a caller's identity headers: agent, issuer, tenant, client, subject and scopes.
-fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 6] {
+/// Returns the values of a caller's identity headers: agent, issuer, tenant, client, subject, scopes and chain.
+fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 7] {
     let token = caller.token();
     let mut scopes = Cow::Borrowed(token.map_or("", VerifiedToken::scope_line));
     for scope in beside(token, caller.agent()) {
@@ -207,6 +207,7 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 6] {
         token.and_then(VerifiedToken::client).map(encode),
         token.and_then(VerifiedToken::subject).map(encode),
         Some(scopes).filter(|scopes| !scopes.is_empty()),
+        token.and_then(VerifiedToken::chain).map(|chain| Cow::Borrowed(chain.line())),
     ]
 }
 
@@ -259,7 +260,9 @@ pub(crate) fn identity_fits(caller: &Caller<'_>, policy: &Policy) -> bool {
     let names = length(caller.agent().map(|agent| &*agent.name)).max(length(token.map(VerifiedToken::issuer_name)));
     let claims = length(token.and_then(VerifiedToken::client)).max(length(token.and_then(VerifiedToken::subject)));
     let scopes = granted(token, caller.agent()).map(|scope| scope.len() + 1).sum::<usize>();
-    let identity_fits = names.max(claims).max(scopes) * 3 <= MOST_VALUE
+    // A chain is encoded already.
+    let chain = token.and_then(VerifiedToken::chain).map_or(0, |chain| chain.line().len());
+    let identity_fits = (names.max(claims).max(scopes) * 3).max(chain) <= MOST_VALUE
         || identity(caller).iter().flatten().all(|value| value.len() <= MOST_VALUE);
     identity_fits && forwarded(caller, policy).all(|(_, value)| value.len() <= MOST_VALUE)
 }

@@ -34,6 +34,7 @@ impl<'a> Evaluation<'a, '_> {
         Ok(CallerEvidence {
             identity,
             credential: self.accepted_credential(endpoint)?,
+            delegation: self.delegation(endpoint)?,
             bound_token: self.bound_token(endpoint)?,
             signature: self.signature(endpoint)?,
             scopes: self.scopes(endpoint)?,

@@ -70,6 +70,7 @@ impl<'a> Evaluation<'a, '_> {
         let rule = match (&verified, issuer) {
             (Err(Reason::CredentialsLimited), _) => Rule::Policy("auth_failure_limit"),
             (Err(Reason::HostError), _) => Rule::Gate,
+            (Err(Reason::DelegationMalformed), _) => Rule::Policy("delegation"),
             (_, None) => Rule::Policy("issuers"),
             (Err(reason), Some(id)) => Rule::Issuer(policy.issuers.name(id), reason.issuer_field()),
             (Ok(_), Some(id)) => Rule::Issuer(policy.issuers.name(id), ""),
@@ -91,6 +92,7 @@ impl<'a> Evaluation<'a, '_> {
         // The record names the token's owner even if the sender may not use the token.
         self.facts.token = Some(Rc::clone(&token));
         match self.possession(token)? {
+            Some(held) if held.token().is_delegated() => self.actor(held.token()),
             Some(held) => self.registration(&held),
             None => Ok(()),
         }
@@ -127,7 +129,7 @@ impl<'a> Evaluation<'a, '_> {
         let agent = self.record_check(Check::Agent, rule, registered, |agent| {
             vec![("agent", agent.map_or("unregistered", |agent| &agent.name).to_owned())]
         })?;
-        self.facts.caller = agent.map(|agent| Caller { by: Proven::Token(Rc::clone(token)), agent });
+        self.facts.caller = agent.map(|agent| Caller { by: Proven::Token(Rc::clone(token)), agent, prior: Vec::new() });
         Ok(())
     }
 
@@ -138,7 +140,7 @@ impl<'a> Evaluation<'a, '_> {
         let agent = self.record_check(Check::Agent, Rule::Agent(&agent.name), registered, |agent| {
             vec![("agent", agent.name.to_string())]
         })?;
-        self.facts.caller = agent.map(|agent| Caller { by, agent: Some(agent) });
+        self.facts.caller = agent.map(|agent| Caller { by, agent: Some(agent), prior: Vec::new() });
         Ok(())
     }
 
@@ -174,5 +176,6 @@ fn describe(token: &VerifiedToken) -> CheckDetails {
     if let Some(subject) = token.subject() {
         details.push(("subject", subject.to_owned()));
     }
+    details.extend(token.chain().map(|chain| ("chain", chain.line().to_owned())));
     details
 }

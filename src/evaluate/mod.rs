@@ -28,6 +28,7 @@ mod awaited;
 mod body;
 mod caller;
 mod content;
+mod delegation;
 mod document_work;
 mod documents;
 mod engine;

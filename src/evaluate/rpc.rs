@@ -77,6 +77,7 @@ impl<'a> Evaluation<'a, '_> {
         let mut all_allowed = true;
         for (operation, parts) in &found {
             let missing = self.facts.caller.as_ref().and_then(|caller| operation.scopes.missing(caller));
+            all_allowed &= self.operation_delegation(operation)?;
             all_allowed &= self.granted(endpoint, Some(operation), missing)?;
             all_allowed &= self.operation_bindings(operation, parts)?;
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::actors::Actors;
 use super::claim_identities::{ClaimIdentities, ClaimIdentity};
 use super::expiry::parse_expiry;
 use super::identity_checks::{check_class, check_tenant};
@@ -40,6 +41,7 @@ pub struct Agent {
 pub(crate) struct Agents {
     list: Vec<Agent>,
     by_issuer: PolicyMap<IssuerId, ByTenant>,
+    actors: Actors,
 }
 
 /// The agents of one issuer.
@@ -85,6 +87,7 @@ impl Agents {
             }
         }
         agents.check_reachable(&place, findings);
+        agents.actors = Actors::compile(document, issuers, findings);
         agents
     }
 
@@ -202,6 +205,8 @@ impl Agents {
                 .by_subject
                 .insert(subject.as_str().into(), position),
             (None, Some(subject)) => index.by_subject.insert(subject.as_str().into(), position),
+            // The agent is only an actor.
+            (None, None) if identity.actor.is_some() => return,
             (None, None) => {
                 return findings.error(
                     place.clone(),
@@ -286,6 +291,32 @@ impl Agents {
             return Err(Reason::AgentAmbiguous);
         }
         self.list.get(position as usize).ok_or(Reason::AgentUnknown)
+    }
+
+    /// Returns the agent that is the current actor of a token, and to whose client the token was issued.
+    ///
+    /// # Errors
+    /// Returns [`Reason::ActorUnknown`] or [`Reason::ActorMismatch`].
+    pub(crate) fn find_actor(&self, token: &VerifiedToken) -> Result<&Agent, Reason> {
+        let current = token.chain().and_then(|chain| chain.actors().first()).ok_or(Reason::ActorUnknown)?;
+        let found = self.actors.find(token, current).filter(|found| found.may_act).ok_or(Reason::ActorUnknown)?;
+        if !found.is_sent_by(token, current) {
+            return Err(Reason::ActorMismatch);
+        }
+        self.get(found.agent).ok_or(Reason::ActorUnknown)
+    }
+
+    /// Returns the agents that are the actors of a token before the current one, the latest first.
+    ///
+    /// # Errors
+    /// Returns [`Reason::ActorUnknown`] if one of them is no agent, or its registration is not valid at this moment.
+    pub(crate) fn find_prior_actors(&self, token: &VerifiedToken, now: Timestamp) -> Result<Vec<&Agent>, Reason> {
+        let prior = token.chain().into_iter().flat_map(|chain| chain.actors().iter().skip(1));
+        let agents = prior.map(|actor| {
+            let agent = self.actors.find(token, actor).and_then(|found| self.get(found.agent));
+            agent.filter(|agent| agent.registered(now).is_ok()).ok_or(Reason::ActorUnknown)
+        });
+        agents.collect()
     }
 }
 

@@ -86,8 +86,8 @@ impl fmt::Debug for SubjectKey {
 /// The names of Callgate's headers, including the prefix.
 #[derive(Debug)]
 pub(crate) struct HeaderNames {
-    /// The headers of agent, issuer, tenant, client, subject and scopes, in this order.
-    pub(crate) identity: [Box<str>; 6],
+    /// The headers of agent, issuer, tenant, client, subject, scopes and chain, in this order.
+    pub(crate) identity: [Box<str>; 7],
     pub(crate) endpoint: Box<str>,
     pub(crate) decision: Box<str>,
     pub(crate) policy: Box<str>,
@@ -98,7 +98,7 @@ impl HeaderNames {
     pub(crate) fn new(prefix: &str) -> Self {
         let name = |name: &str| format!("{prefix}{name}").into_boxed_str();
         Self {
-            identity: ["agent", "issuer", "tenant", "client", "subject", "scopes"].map(name),
+            identity: ["agent", "issuer", "tenant", "client", "subject", "scopes", "chain"].map(name),
             endpoint: name("endpoint"),
             decision: name("decision"),
             policy: name("policy"),

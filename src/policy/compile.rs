@@ -19,8 +19,8 @@ use super::tables_key::TablesKey;
 use super::trailers::RemovedTrailers;
 use super::version::version;
 use super::{
-    Features, Policy, advice, authentication, claims, credentials, documents, dpop, gateway, hosts, overrides,
-    scope_implies, unregistered,
+    Features, Policy, advice, authentication, claims, credentials, delegation, documents, dpop, gateway, hosts,
+    overrides, scope_implies, unregistered,
 };
 use crate::document;
 use crate::document::names::check_name;
@@ -168,7 +168,8 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let implied = scope_implies::compile(document, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
     let documents = documents::compile(document, &issuers, secrets, &mut findings);
-    let issuers = issuers.with_implied_scopes(implied);
+    let delegation = delegation::compile(document, &mut findings);
+    let issuers = issuers.with_implied_scopes(implied).with_delegation(delegation.map(|rules| rules.max_depth));
     let agents = Agents::compile(document, &issuers, &mut findings);
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
     let api_keys = ApiKeys::compile(document, &mut findings);
@@ -250,6 +251,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         prefix: document.audit.headers.prefix.as_str().into(),
         header_names: HeaderNames::new(&document.audit.headers.prefix),
         audit,
+        delegation,
     };
     Ok(Compiled { policy, findings })
 }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::content::{Content, Others};
+use super::delegation::{self, DelegationRule};
 use super::signatures::SignatureRule;
 use super::{authentication, bindings, dpop, hosts, limits, rpc};
 use crate::allowlist::Template;
@@ -53,6 +54,7 @@ pub struct Endpoint {
     pub(crate) observe: bool,
     /// The operations, if requests are JSON-RPC messages.
     pub(crate) rpc: Option<Box<Rpc>>,
+    pub(crate) delegation: DelegationRule,
 }
 
 impl Endpoint {
@@ -139,6 +141,7 @@ impl Compiling<'_> {
             websocket: self.websocket(findings),
             streams: raw.body.is_some(),
             signature,
+            delegation: delegation::of_endpoint(document, raw, access, &authenticate, place, findings),
             authenticate,
             limits: limits::of_endpoint(self.document, raw, place, findings),
             cost: raw.cost.unwrap_or(1),

@@ -3,6 +3,7 @@
 //! The types in [`document`] hold the policy as written, and the evaluation uses [`Policy`]. No code in this
 //! module accesses a request.
 
+mod actors;
 mod advice;
 mod agents;
 mod api_keys;
@@ -14,6 +15,7 @@ mod claims;
 mod compile;
 mod content;
 mod credentials;
+mod delegation;
 mod documents;
 mod dpop;
 mod endpoint;
@@ -80,6 +82,7 @@ use crate::request::{CanonicalPath, Host, RejectedNames, percent};
 use crate::state::{Namespace, SlotKind, bytes_in_zone};
 use audit::HeaderNames;
 use claims::ForwardedClaim;
+use delegation::Delegation;
 use resources::Resources;
 use trailers::RemovedTrailers;
 
@@ -134,6 +137,8 @@ pub struct Policy {
     pub(crate) prefix: Box<str>,
     pub(crate) header_names: HeaderNames,
     pub(crate) audit: Audit,
+    /// How tokens with actors are accepted. `None` if they are not.
+    pub(crate) delegation: Option<Delegation>,
 }
 
 const _: () = {

@@ -13,7 +13,7 @@ pub(crate) use resources::{Lookup, Resources, UriTemplate};
 
 use super::binding::Binding;
 use super::scopes::ScopesWanted;
-use crate::document::{Effect, McpRevision, RpcDenials, RpcList, RpcProtocol};
+use crate::document::{DelegationAsked, Effect, McpRevision, RpcDenials, RpcList, RpcProtocol};
 use crate::reason::Reason;
 use crate::request::headers::{Headers, name_is};
 use crate::request::json::pointer::Pointer;
@@ -64,6 +64,8 @@ pub(crate) struct Operation {
     pub(crate) pins: Vec<[u8; 32]>,
     /// The place in the policy, such as `endpoints[3].rpc.tools[0]`.
     pub(crate) place: Box<str>,
+    /// Whether requests for somebody else are accepted, if the requirements of its effect state it. The endpoint decides too.
+    pub(crate) delegation: Option<DelegationAsked>,
 }
 
 /// The kind of an operation.

@@ -10,7 +10,7 @@ use crate::allowlist::operations::OperationKind;
 use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, RpcFacts, Rule, Serve};
 use crate::document::Authenticate;
 use crate::identity::crypto::{first, sha256};
-use crate::identity::token::VerifiedToken;
+use crate::identity::token::{Chain, VerifiedToken};
 use crate::policy::Policy;
 use crate::request::headers::name_is;
 use crate::request::shown::{bounded, bounded_to, is_shown_as_is, parameter_is_secret, visible};
@@ -75,6 +75,7 @@ impl<'r> Record<'r> {
             tenant: token.and_then(|token| token.tenant()),
             client: token.and_then(|token| Some(of_token(token, token.client()?))),
             subject: token.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
+            chain: token.and_then(|token| Some(chain(token, token.chain()?, facts))).unwrap_or_default(),
             scopes: Scopes { token, agent: facts.agent.filter(|_| has_credential) },
             token: token.map(|token| token.token_hash()),
             api_key: facts.api_key.map(|key| &*key.name),
@@ -181,6 +182,25 @@ fn shown_subject<'s>(token: &VerifiedToken, subject: &'s str, policy: &Policy) -
         None => of_token(token, subject),
         Some(key) => Cow::Owned(key.hash(subject)),
     }
+}
+
+/// Returns the subject of a token and its actors, as records show them.
+fn chain<'t>(token: &'t VerifiedToken, chain: &'t Chain, facts: &Facts<'_>) -> Vec<Cow<'t, str>> {
+    let subject = token.subject().map(|subject| shown_subject(token, subject, facts.policy));
+    let actors = chain.actors().iter().enumerate().map(|(position, actor)| {
+        let name = match actor.iss() {
+            None if !actor.sub().contains('#') => Cow::Borrowed(actor.sub()),
+            iss => Cow::Owned(format!("{}#{}", iss.unwrap_or_else(|| token.iss()), actor.sub())),
+        };
+        // Who the other actors are is not known. They can be persons.
+        let is_agent = position == 0 && facts.agent.is_some();
+        match &facts.policy.audit.subject_key {
+            Some(key) if !is_agent => Cow::Owned(key.hash(&name)),
+            _ if token.is_plain() => name,
+            _ => Cow::Owned(visible(&name).into_owned()),
+        }
+    });
+    subject.into_iter().chain(actors).collect()
 }
 
 /// Returns the parameters of a query that the policy includes in records.

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::audience::{Audience, Audiences};
 use super::claim::{self, ClaimName};
+use super::delegation;
 use super::fetched::{FetchedKeys, KeySet};
 use super::header::{REFUSED_HEADER, URL_HEADER};
 use super::issuer::{Issuer, Issuers};
@@ -162,6 +163,7 @@ impl Issuers {
             (Reason::TokenBound, _) => {
                 claim("cnf", "the thumbprint of a DPoP key (`jkt`), and no other member".to_owned())
             }
+            (Reason::DelegationMalformed, _) => claim(delegation::CLAIM, delegation::expected(self.max_actors)),
             (Reason::TokenSignature, Some(_)) => {
                 vec![
                     ("kid", shown(header.get("kid"))),

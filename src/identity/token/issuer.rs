@@ -33,6 +33,8 @@ pub struct Issuers {
     pub(super) implied: ImpliedScopes,
     /// How far the clocks of the issuer and Callgate may differ.
     pub(super) skew: Duration,
+    /// The maximum number of actors of a token. `None` if the policy accepts none, and actors are not parsed.
+    pub(super) max_actors: Option<u8>,
 }
 
 /// An issuer of the policy.
@@ -115,13 +117,19 @@ impl Issuers {
         let by_trust_domain = svid::by_trust_domain(&issuers, &place, findings);
         check_sharing_is_mutual(raw, &place, findings);
         check_shared_keys(raw, &issuers, &place, findings);
-        Self { issuers, by_iss, by_trust_domain, implied: ImpliedScopes::default(), skew }
+        Self { issuers, by_iss, by_trust_domain, implied: ImpliedScopes::default(), skew, max_actors: None }
     }
 
     /// Adds the scopes that other scopes include.
     #[must_use]
     pub fn with_implied_scopes(self, implied: ImpliedScopes) -> Self {
         Self { implied, ..self }
+    }
+
+    /// Sets the maximum number of actors of a token (`act`). Without one, actors are not parsed.
+    #[must_use]
+    pub(crate) fn with_delegation(self, max_actors: Option<u8>) -> Self {
+        Self { max_actors, ..self }
     }
 
     /// Returns the scopes that other scopes include.

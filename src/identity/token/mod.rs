@@ -6,6 +6,7 @@
 mod audience;
 mod cache;
 mod claim;
+mod delegation;
 #[cfg(not(target_arch = "wasm32"))]
 mod diagnose;
 mod fetched;
@@ -28,6 +29,8 @@ pub use audience::Audiences;
 pub use cache::{CacheUsage, TokenCache};
 pub(crate) use claim::is as is_claim_value;
 pub use claim::{ClaimName, ClaimNameError};
+pub use delegation::{Actor, Chain};
+pub(crate) use delegation::{MOST_ACTORS, MOST_IDENTIFIER};
 pub use fetched::FetchedKeys;
 pub(crate) use fetched::{DocumentFault, FetchedSet, KeyChange, key_set_url};
 pub use implied::ImpliedScopes;

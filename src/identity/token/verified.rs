@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::claim::ClaimName;
+use super::delegation::Chain;
 use super::issuer::IssuerId;
 use super::shape::Bearer;
 use super::tenant::Tenant;
@@ -37,6 +38,10 @@ pub struct VerifiedToken {
     pub(super) bound_to: Option<Thumbprint>,
     /// Whether the token is a JWT-SVID, so its subject is a SPIFFE ID of its issuer's trust domain.
     pub(super) is_svid: bool,
+    /// Whether it has an actor, whatever its form.
+    pub(super) is_delegated: bool,
+    /// Its actors, if it has some and the policy accepts delegation.
+    pub(super) chain: Option<Box<Chain>>,
     /// The key that verified it, if the issuer's keys are fetched.
     pub(super) fetched_key: Option<Arc<KeyIdentity>>,
     pub(super) sha256: [u8; 32],
@@ -152,6 +157,18 @@ impl VerifiedToken {
         self.bound_to
     }
 
+    /// Returns whether the token has an actor (`act`): somebody else than its subject sends it. Without `delegation` in the policy, the
+    /// actor is not parsed.
+    pub(crate) fn is_delegated(&self) -> bool {
+        self.is_delegated
+    }
+
+    /// Returns the actors of the token, or `None` if it has none. Without `delegation` in the policy, it is `None` for every token.
+    #[must_use]
+    pub fn chain(&self) -> Option<&Chain> {
+        self.chain.as_deref()
+    }
+
     /// Returns SHA-256 of all bytes of the token.
     pub(crate) fn sha256(&self) -> &[u8; 32] {
         &self.sha256
@@ -207,6 +224,7 @@ impl VerifiedToken {
         size_of::<Self>()
             + of_tenant
             + own_iss
+            + self.chain.as_ref().map_or(0, |chain| chain.memory())
             + texts.map(|text| size_of::<String>() + text.capacity()).sum::<usize>()
             + memory_of(&self.claims)
     }

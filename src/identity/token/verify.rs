@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::audience::Audiences;
 use super::cache::TokenCache;
+use super::delegation::{self, Chain};
 use super::fetched::FetchedKeys;
 use super::header::read_header;
 use super::issuer::{Issuer, IssuerId, Issuers};
@@ -167,9 +168,16 @@ impl Issuers {
             return Err(Reason::TokenLifetime.into());
         }
         let bound_to = read_binding(&jws.claims)?;
+        let act = jws.claims.get(delegation::CLAIM);
+        let chain = act.zip(self.max_actors).map(|(act, most)| {
+            let iss = jws.claims.get("iss").and_then(Value::as_str).unwrap_or_default();
+            Chain::read(act, iss, bearer.subject.as_deref(), most).map(Box::new)
+        });
+        let (is_delegated, chain) = (act.is_some(), chain.transpose()?);
         let fetched_key = verify_with(&chosen, |key| verifier.verify(key, algorithm, jws.signed, &jws.signature))?;
         let mut texts = bearer.scopes.iter().chain(&bearer.client).chain(&bearer.subject);
-        let is_plain = texts.all(|text| crate::request::shown::is_shown_as_is(text));
+        let is_plain = texts.all(|text| crate::request::shown::is_shown_as_is(text))
+            && chain.as_ref().is_none_or(|chain| chain.is_plain());
         Ok(VerifiedToken {
             issuer_id,
             issuer_name: Arc::clone(&issuer.name),
@@ -185,6 +193,8 @@ impl Issuers {
             times,
             bound_to,
             is_svid: issuer.svid.is_some(),
+            is_delegated,
+            chain,
             fetched_key,
             sha256: sha256(token),
             // The hash excludes the signature: an ECDSA signature has a second valid form, which would give a revoked token another hash.

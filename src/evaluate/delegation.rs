@@ -1,0 +1,88 @@
+//! Checks for whom a request is made: the agents that are the actors of its token, and whether the endpoint accepts them.
+
+use std::rc::Rc;
+
+use super::{CheckDetails, Denied, Evaluation};
+use crate::allowlist::operations::Operation;
+use crate::decision::evidence::DelegationAccepted;
+use crate::decision::trace::Check;
+use crate::decision::{Caller, Facts, Proven, Rule};
+use crate::document::DelegationAsked;
+use crate::identity::token::VerifiedToken;
+use crate::policy::Endpoint;
+use crate::reason::Reason;
+
+impl<'a> Evaluation<'a, '_> {
+    /// 4. Finds the agent that is the current actor of a token. It is the caller; an entry for the token's client or subject is not looked
+    /// up, and an unregistered actor is never accepted.
+    pub(super) fn actor(&mut self, token: &Rc<VerifiedToken>) -> Result<(), Denied> {
+        let Facts { policy, request, .. } = &self.facts;
+        let (policy, now) = (*policy, request.now);
+        let Some(rules) = &policy.delegation else {
+            // The record names the agent that sent the token.
+            self.facts.agent = policy.agents.find(token).ok();
+            let denied = Err::<(), _>(Reason::DelegationNotAllowed);
+            self.record_check(Check::Delegation, Rule::Policy("delegation"), denied, |()| CheckDetails::new())?;
+            return Ok(());
+        };
+        let found = policy.agents.find_actor(token);
+        let (result, rule) = match found {
+            Err(reason) => (Err(reason), Rule::Policy("delegation")),
+            Ok(agent) => match agent.registered(now) {
+                Err(reason) => (Err(reason), Rule::Agent(&agent.name)),
+                Ok(()) if rules.checks_prior => match policy.agents.find_prior_actors(token, now) {
+                    Err(reason) => (Err(reason), Rule::Policy("delegation.prior_actors")),
+                    Ok(prior) => (Ok((agent, prior)), Rule::Agent(&agent.name)),
+                },
+                Ok(()) => (Ok((agent, Vec::new())), Rule::Agent(&agent.name)),
+            },
+        };
+        self.facts.agent = found.ok();
+        let found =
+            self.record_check(Check::Agent, rule, result, |(agent, _)| vec![("agent", agent.name.to_string())])?;
+        self.facts.caller =
+            found.map(|(agent, prior)| Caller { by: Proven::Token(Rc::clone(token)), agent: Some(agent), prior });
+        Ok(())
+    }
+
+    /// 5. Checks that the endpoint accepts requests for somebody else, or requests that are not.
+    pub(super) fn delegation(&mut self, endpoint: &'a Endpoint) -> Result<Option<DelegationAccepted>, Denied> {
+        let Some(caller) = &self.facts.caller else { return Ok(None) };
+        let (asked, is_delegated) = (endpoint.delegation.asked, caller.is_delegated());
+        // Most requests are not delegated, and an explanation of them does not need this check.
+        if !is_delegated && asked != DelegationAsked::Required {
+            return Ok(Some(DelegationAccepted::assertion()));
+        }
+        let details = self.context.trace.is_some().then(|| describe(caller));
+        let result = accepts(asked, is_delegated).map(|()| DelegationAccepted::assertion());
+        let rule = Rule::asked_by(endpoint, Some(endpoint.delegation.origin), "delegation");
+        self.record_check_with_details(Check::Delegation, rule, result, details.unwrap_or_default())
+    }
+
+    /// Checks the same for an operation, if its effect differs from that of the endpoint. Returns whether it is accepted; it is not if the
+    /// denial is only observed.
+    pub(super) fn operation_delegation(&mut self, operation: &'a Operation) -> Result<bool, Denied> {
+        let Some(asked) = operation.delegation else { return Ok(true) };
+        let Some(caller) = &self.facts.caller else { return Ok(false) };
+        let result = accepts(asked, caller.is_delegated());
+        let rule = Rule::Effect(operation.effect, "delegation");
+        let accepted = self.record_check(Check::Delegation, rule, result, |()| CheckDetails::new())?;
+        Ok(accepted.is_some())
+    }
+}
+
+fn accepts(asked: DelegationAsked, is_delegated: bool) -> Result<(), Reason> {
+    match (asked, is_delegated) {
+        (DelegationAsked::None, true) => Err(Reason::DelegationNotAllowed),
+        (DelegationAsked::Required, false) => Err(Reason::DelegationRequired),
+        _ => Ok(()),
+    }
+}
+
+/// Returns for whom and through which checked agents the caller acts.
+fn describe(caller: &Caller<'_>) -> CheckDetails {
+    let subject = caller.token().filter(|token| token.is_delegated()).and_then(VerifiedToken::subject);
+    let prior: Vec<_> = caller.prior_actors().iter().map(|agent| &*agent.name).collect();
+    let through = (!prior.is_empty()).then(|| ("through", prior.join(" ")));
+    subject.map(|subject| ("for", subject.to_owned())).into_iter().chain(through).collect()
+}
