@@ -7,6 +7,8 @@ use serde_json::Value;
 use super::claim_identities::{ClaimIdentities, ClaimIdentity};
 use super::expiry::parse_expiry;
 use super::identity_checks::{check_class, check_tenant};
+use super::reach;
+use crate::allowlist::Ceiling;
 use crate::document;
 use crate::document::names::{check_distinct, check_name, check_scope, did_you_mean};
 use crate::document::{Findings, Place};
@@ -33,6 +35,8 @@ pub struct Agent {
     pub(crate) attributes: BTreeMap<String, Value>,
     expires: Option<Timestamp>,
     suspended: bool,
+    /// What the agent gets at most. `None` if nothing is restricted.
+    pub(crate) at_most: Option<Box<Ceiling>>,
 }
 
 /// All agents, by credential.
@@ -85,6 +89,7 @@ impl Agents {
             }
         }
         agents.check_reachable(&place, findings);
+        reach::set_ceilings(&mut agents.list, document, findings);
         agents
     }
 
@@ -135,6 +140,7 @@ impl Agents {
             attributes: raw.attributes.clone(),
             expires,
             suspended: raw.suspended,
+            at_most: None,
         });
         Some(position)
     }

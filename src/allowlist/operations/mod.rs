@@ -12,6 +12,7 @@ pub(crate) use parts::Parts;
 pub(crate) use resources::{Lookup, Resources, UriTemplate};
 
 use super::binding::Binding;
+use super::reach::Reach;
 use super::scopes::ScopesWanted;
 use crate::document::{Effect, McpRevision, RpcDenials, RpcList, RpcProtocol};
 use crate::reason::Reason;
@@ -64,6 +65,8 @@ pub(crate) struct Operation {
     pub(crate) pins: Vec<[u8; 32]>,
     /// The place in the policy, such as `endpoints[3].rpc.tools[0]`.
     pub(crate) place: Box<str>,
+    /// Who may use it, and how fresh the token must be, in addition to what the endpoint requires. `None` if nothing is required.
+    pub(crate) reach: Option<Box<Reach>>,
 }
 
 /// The kind of an operation.

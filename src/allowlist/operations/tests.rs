@@ -22,6 +22,7 @@ fn operation(kind: OperationKind, name: &str, bindings: Vec<Binding>) -> Operati
         headers: Vec::new(),
         pins: Vec::new(),
         place: "".into(),
+        reach: None,
     }
 }
 
