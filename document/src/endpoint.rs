@@ -62,10 +62,12 @@ pub struct Requirement {
     /// Whether tokens with an actor (`act`) are accepted, and requests made for somebody else. Default: `none`.
     #[serde(default)]
     pub delegation: Option<DelegationAsked>,
-    /// The maximum age of the token: the time since it was issued (`iat`).
+    /// The maximum age of the token: the time since it was issued (`iat`), apart from `clock_skew`. A token without `iat` is denied. Of a
+    /// caller without a token, the signature must be as young; other credentials are denied.
     #[serde(default)]
     pub max_age: Option<Lifetime>,
-    /// The maximum lifetime (`exp` − `iat`) of the token, less than the `max_lifetime` of its issuer.
+    /// The maximum lifetime (`exp` − `iat`) of the token, less than the `max_lifetime` of its issuer. A token without `iat` is denied. A
+    /// caller with a signature alone is not affected; other credentials are denied.
     #[serde(default)]
     pub max_lifetime: Option<Lifetime>,
     /// The limits that apply to every request with this effect, in addition to those of the endpoint. Public endpoints have no
@@ -140,13 +142,14 @@ pub struct Endpoint {
     /// Whether tokens with an actor (`act`) are accepted, and requests made for somebody else. Default: the requirement of the effect, or else `none`.
     #[serde(default)]
     pub delegation: Option<DelegationAsked>,
-    /// The maximum age of the token: the time since it was issued (`iat`). Default: the requirement of the effect.
+    /// The maximum age of the token, instead of that in the requirement of the effect. Default: the requirement of the effect.
     #[serde(default)]
     pub max_age: Option<Lifetime>,
-    /// The maximum lifetime (`exp` − `iat`) of the token, less than the `max_lifetime` of its issuer. Default: the requirement of the effect.
+    /// The maximum lifetime of the token, instead of that in the requirement of the effect. Default: the requirement of the effect.
     #[serde(default)]
     pub max_lifetime: Option<Lifetime>,
-    /// The agents that may use this endpoint, by their names or the names of `groups`. Default: every agent.
+    /// The agents that may use this endpoint, by their names or the names of `groups`. Unregistered clients are none of them. Default:
+    /// every agent.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Name>>"))]
     pub agents: Option<Vec<String>>,

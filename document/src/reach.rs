@@ -14,14 +14,15 @@ use super::scalar::Rate;
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct AtMost {
-    /// The scopes that count. Other scopes of its tokens, and of its entry, are ignored.
+    /// The scopes that count: a required scope that is not listed is not granted, not even by a listed scope that includes it
+    /// (`scope_implies`). Other scopes of its tokens and of its entry are ignored, and the upstream does not receive them.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Scope>>"))]
     pub scopes: Option<Vec<String>>,
     /// The effects of endpoints and operations that it may use.
     #[serde(default)]
     pub effects: Option<Vec<Effect>>,
-    /// The endpoints that it may use, by their `id`.
+    /// The endpoints that it may use, by their `id`. Public endpoints are open to everyone in any case.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Name>>"))]
     pub endpoints: Option<Vec<String>>,

@@ -147,9 +147,9 @@ pub enum ClientResponses {
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RpcList {
-    /// Those that the policy lists and whose scopes the client has.
+    /// Those that the agent may use with the scopes that it has now.
     Granted,
-    /// Those that the policy lists and that the client may use, now or with further scopes.
+    /// Those that the policy lists and that the agent may use, now or with further scopes: what `agents` and `at_most` exclude is hidden.
     #[default]
     Reachable,
     /// All of them. Lists are not filtered, and pins are not checked.
@@ -168,6 +168,11 @@ pub struct RpcTool {
     /// The scopes that the tool needs, in addition to those of the endpoint. Required, unless the requirement of the effect has scopes.
     #[serde(default)]
     pub scopes: Option<ScopesAsked>,
+    /// The agents that may use the tool, by their names or the names of `groups`. They must be allowed to use the endpoint as well. Default:
+    /// every agent that may use the endpoint.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Name>>"))]
+    pub agents: Option<Vec<String>>,
     /// The arguments that must fit a claim of the token, an attribute of the agent or a fixed value, such as `argument./owner:
     /// token.org`. An argument that is missing fits nothing.
     #[serde(default)]
@@ -208,6 +213,11 @@ pub struct RpcResource {
     /// scopes.
     #[serde(default)]
     pub scopes: Option<ScopesAsked>,
+    /// The agents that may use the resources, by their names or the names of `groups`. They must be allowed to use the endpoint as well. Default:
+    /// every agent that may use the endpoint.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Name>>"))]
+    pub agents: Option<Vec<String>>,
     /// The variables of the URI that must fit a claim of the token, an attribute of the agent or a fixed value, such as `uri.team:
     /// token.team`.
     #[serde(default)]
@@ -235,6 +245,11 @@ pub struct RpcOperation {
     /// scopes.
     #[serde(default)]
     pub scopes: Option<ScopesAsked>,
+    /// The agents that may use the operation, by their names or the names of `groups`. They must be allowed to use the endpoint as well. Default:
+    /// every agent that may use the endpoint.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<Vec<form::Name>>"))]
+    pub agents: Option<Vec<String>>,
     /// The parts that must fit a claim of the token, an attribute of the agent or a fixed value: `argument./team` for an argument of a
     /// prompt, and `params./message/contextId` for a parameter of a method. Parameters must then be an object.
     #[serde(default)]
@@ -262,6 +277,8 @@ pub struct OperationEntry<'d> {
     pub effect: Effect,
     /// The scopes of the entry itself.
     pub scopes: Option<&'d ScopesAsked>,
+    /// The agents and groups of the entry itself.
+    pub agents: Option<&'d [String]>,
     /// The bindings.
     pub bind: &'d Bindings,
     /// The limits of the entry itself.
@@ -281,6 +298,7 @@ impl Rpc {
             name: &raw.name,
             effect: raw.effect,
             scopes: raw.scopes.as_ref(),
+            agents: raw.agents.as_deref(),
             bind: &raw.bind,
             limits: &raw.limits,
             cost: raw.cost,
@@ -292,6 +310,7 @@ impl Rpc {
             name: &raw.uri,
             effect: raw.effect,
             scopes: raw.scopes.as_ref(),
+            agents: raw.agents.as_deref(),
             bind: &raw.bind,
             limits: &raw.limits,
             cost: raw.cost,
@@ -305,6 +324,7 @@ impl Rpc {
             name: &raw.name,
             effect: raw.effect,
             scopes: raw.scopes.as_ref(),
+            agents: raw.agents.as_deref(),
             bind: &raw.bind,
             limits: &raw.limits,
             cost: raw.cost,

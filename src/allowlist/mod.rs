@@ -12,6 +12,7 @@ mod lenient;
 #[cfg(not(target_arch = "wasm32"))]
 mod nearest;
 pub(crate) mod operations;
+mod reach;
 mod readings;
 pub(crate) mod rule;
 mod scopes;
@@ -26,6 +27,7 @@ pub(crate) use binding::{Binding, Bound, BoundValue, Side};
 pub use kind::Kind;
 #[cfg(not(target_arch = "wasm32"))]
 pub use nearest::{Asked, Listed, Near, nearest};
+pub(crate) use reach::{Ceiling, Reach, Span};
 pub(crate) use scopes::{Granted, Origin, ScopesWanted};
 pub use table::{Built, Capture, Found, Remark, Table};
 pub use template::{Template, Variable};

@@ -39,6 +39,12 @@ impl ScopesWanted {
         self.parts.iter().find(|(_, asked)| lacking(asked)).map(|(origin, _)| *origin)
     }
 
+    /// Iterates over the requirements: the scopes that are all required, and those of which one is, if there are any.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn parts(&self) -> impl Iterator<Item = (&[String], &[String])> {
+        self.parts.iter().map(|(_, asked)| (&*asked.all, &*asked.any))
+    }
+
     /// Returns every scope that the request may require, without duplicates, for a challenge (RFC 6750, section 3.1).
     pub(crate) fn names(&self) -> Vec<&str> {
         let mut names: Vec<&str> = Vec::new();

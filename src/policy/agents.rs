@@ -8,6 +8,8 @@ use super::actors::Actors;
 use super::claim_identities::{ClaimIdentities, ClaimIdentity};
 use super::expiry::parse_expiry;
 use super::identity_checks::{check_class, check_tenant};
+use super::reach;
+use crate::allowlist::Ceiling;
 use crate::document;
 use crate::document::names::{check_distinct, check_name, check_scope, did_you_mean};
 use crate::document::{Findings, Place};
@@ -34,6 +36,8 @@ pub struct Agent {
     pub(crate) attributes: BTreeMap<String, Value>,
     expires: Option<Timestamp>,
     suspended: bool,
+    /// What the agent gets at most. `None` if nothing is restricted.
+    pub(crate) at_most: Option<Box<Ceiling>>,
 }
 
 /// All agents, by credential.
@@ -88,6 +92,7 @@ impl Agents {
         }
         agents.check_reachable(&place, findings);
         agents.actors = Actors::compile(document, issuers, findings);
+        reach::set_ceilings(&mut agents.list, document, findings);
         agents
     }
 
@@ -138,6 +143,7 @@ impl Agents {
             attributes: raw.attributes.clone(),
             expires,
             suspended: raw.suspended,
+            at_most: None,
         });
         Some(position)
     }

@@ -20,7 +20,7 @@ use super::trailers::RemovedTrailers;
 use super::version::version;
 use super::{
     Features, Policy, advice, authentication, claims, credentials, delegation, documents, dpop, gateway, hosts,
-    overrides, scope_implies, unregistered,
+    overrides, reach, reach_advice, scope_implies, unregistered,
 };
 use crate::document;
 use crate::document::names::check_name;
@@ -202,6 +202,9 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     if limits.any() || replay.is_some() || dpop.as_ref().is_some_and(|rules| rules.nonce) || !documents.is_empty() {
         TablesKey::require(document, &mut findings);
     }
+    reach::check_groups(document, &mut findings);
+    reach::check_requirements(document, &mut findings);
+    reach_advice::check(document, &agents, &endpoints, &mut findings);
     check_callers(document, &endpoints, &mut findings);
     unregistered::check(document, &mut findings);
     advice::check(document, &signing_keys, &mut findings);

@@ -7,13 +7,14 @@ use std::collections::BTreeSet;
 
 use super::content::{Content, Others};
 use super::delegation::{self, DelegationRule};
+use super::reach::{self, AgentNames};
 use super::signatures::SignatureRule;
 use super::{authentication, bindings, dpop, hosts, limits, rpc};
 use crate::allowlist::Template;
 use crate::allowlist::operations::Rpc;
-use crate::allowlist::{Binding, Bound, Origin, ScopesWanted};
+use crate::allowlist::{Binding, Bound, Origin, Reach, ScopesWanted};
 use crate::document::names::{check_distinct, check_name, check_scope};
-use crate::document::{self, Authenticate};
+use crate::document::{self, Authenticate, Effect};
 use crate::document::{Findings, Place};
 use crate::request::EscapeSet;
 use crate::text::ascii::is_token;
@@ -55,6 +56,12 @@ pub struct Endpoint {
     /// The operations, if requests are JSON-RPC messages.
     pub(crate) rpc: Option<Box<Rpc>>,
     pub(crate) delegation: DelegationRule,
+    pub(crate) effect: Effect,
+    /// Who may use it, and how fresh the token must be. `None` if nothing is required.
+    pub(crate) reach: Option<Box<Reach>>,
+    /// The path as the policy writes it.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(super) path: Box<str>,
 }
 
 impl Endpoint {
@@ -100,6 +107,7 @@ pub(super) struct Compiling<'a> {
     pub(super) place: &'a Place,
     /// Attributes that at least one agent has.
     pub(super) attributes: &'a BTreeSet<&'a str>,
+    pub(super) names: &'a AgentNames<'a>,
 }
 
 impl Compiling<'_> {
@@ -142,11 +150,15 @@ impl Compiling<'_> {
             streams: raw.body.is_some(),
             signature,
             delegation: delegation::of_endpoint(document, raw, access, &authenticate, place, findings),
+            reach: reach::of_endpoint(self, access, &authenticate, findings),
             authenticate,
             limits: limits::of_endpoint(self.document, raw, place, findings),
             cost: raw.cost.unwrap_or(1),
             observe: self.observe(findings),
             rpc: None,
+            effect: raw.effect,
+            #[cfg(not(target_arch = "wasm32"))]
+            path: raw.path.as_str().into(),
         };
         endpoint.rpc = rpc::compile(self, &endpoint, findings);
         endpoint

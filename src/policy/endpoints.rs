@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::endpoint::{Compiling, Endpoint, takes_text};
+use super::reach::AgentNames;
 use super::resources::Resources;
 use crate::allowlist::{Remark, Table, Template};
 use crate::document;
@@ -52,6 +53,7 @@ impl Endpoints {
         for attribute in document.agents.values().flat_map(|agent| agent.attributes.keys()) {
             attributes.insert(attribute.as_str());
         }
+        let names = AgentNames::new(document);
         for (index, raw) in document.endpoints.iter().enumerate() {
             let place = place.index(index);
             if let Some(first) = ids.insert(raw.id.as_str(), index) {
@@ -63,7 +65,7 @@ impl Endpoints {
             }
             let template =
                 Template::parse(&raw.path).map_err(|message| findings.error(place.field("path"), message)).ok();
-            let compiling = Compiling { document, raw, place: &place, attributes: &attributes };
+            let compiling = Compiling { document, raw, place: &place, attributes: &attributes, names: &names };
             let endpoint = compiling.endpoint(index, template.as_ref(), findings);
             raw.allow_escapes.iter().for_each(|escape| compiled.escapes.insert(*escape));
             compiled.take_text |= template.as_ref().is_some_and(takes_text);

@@ -4,6 +4,8 @@
 //! module accesses a request.
 
 mod actors;
+#[cfg(not(target_arch = "wasm32"))]
+mod access;
 mod advice;
 mod agents;
 mod api_keys;
@@ -29,6 +31,8 @@ mod identity_checks;
 mod limits;
 mod metadata;
 mod overrides;
+mod reach;
+mod reach_advice;
 mod replay;
 mod reserved;
 mod resources;
@@ -43,6 +47,8 @@ pub(crate) mod trailers;
 mod unregistered;
 mod version;
 
+#[cfg(not(target_arch = "wasm32"))]
+pub use access::OperationAccess;
 pub use agents::Agent;
 pub use compile::Compiled;
 pub use endpoint::Endpoint;
@@ -50,6 +56,7 @@ pub use fetched_hosts::FetchedHost;
 pub use gateway::{
     BodyCheck, ClockCall, Features, Fetching, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store, must_accept,
 };
+pub use reach::Reachable;
 
 pub(crate) use agents::Agents;
 pub(crate) use audit::Audit;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::endpoint::{self, Compiling, Endpoint};
-use super::{api_keys, authentication, bindings, delegation, rpc_limits};
+use super::{api_keys, authentication, bindings, delegation, reach, rpc_limits};
 use crate::allowlist::operations::methods::{Needs, defined};
 use crate::allowlist::operations::{Lookup, Operation, OperationKind, Resources, UriTemplate};
 use crate::allowlist::{Binding, Bound, Origin, ScopesWanted};
@@ -135,6 +135,7 @@ impl Entries<'_> {
             cost: entry.cost.or(compiling.raw.cost).unwrap_or(1),
             headers: entry.tool.map_or_else(Vec::new, |tool| headers(tool, &place.field("headers"), findings)),
             pins: entry.tool.map_or_else(Vec::new, |tool| pins(tool, &place.field("pin"), findings)),
+            reach: reach::of_operation(compiling, endpoint, entry, &place, findings),
             place: place.as_str().into(),
             delegation: delegation::of_operation(
                 compiling.document,

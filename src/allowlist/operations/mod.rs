@@ -12,6 +12,7 @@ pub(crate) use parts::Parts;
 pub(crate) use resources::{Lookup, Resources, UriTemplate};
 
 use super::binding::Binding;
+use super::reach::Reach;
 use super::scopes::ScopesWanted;
 use crate::document::{DelegationAsked, Effect, McpRevision, RpcDenials, RpcList, RpcProtocol};
 use crate::reason::Reason;
@@ -66,6 +67,8 @@ pub(crate) struct Operation {
     pub(crate) place: Box<str>,
     /// Whether requests for somebody else are accepted, if the requirements of its effect state it. The endpoint decides too.
     pub(crate) delegation: Option<DelegationAsked>,
+    /// Who may use it, and how fresh the token must be, in addition to what the endpoint requires. `None` if nothing is required.
+    pub(crate) reach: Option<Box<Reach>>,
 }
 
 /// The kind of an operation.

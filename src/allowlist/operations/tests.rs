@@ -23,6 +23,7 @@ fn operation(kind: OperationKind, name: &str, bindings: Vec<Binding>) -> Operati
         pins: Vec::new(),
         place: "".into(),
         delegation: None,
+        reach: None,
     }
 }
 
