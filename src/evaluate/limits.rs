@@ -4,7 +4,6 @@
 use std::rc::Rc;
 
 use super::{CheckDetails, Context, Denied, Evaluation};
-use crate::allowlist::operations::Operation;
 use crate::decision::evidence::WithinLimits;
 use crate::decision::trace::Check;
 use crate::decision::{Caller, Facts, Rule};
@@ -134,9 +133,15 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     /// Records the state of the limits for the headers of the answer.
     pub(super) fn note(&mut self, batch: &LimitBatch<'a, 'c>) {
         let Some(endpoint) = self.facts.endpoint else { return };
-        let positions = self.charged_limits(endpoint).map(|(position, _)| position);
+        let statuses = batch.statuses().map(|(_, status)| status);
+        let Some(rpc) = self.facts.rpc.as_deref() else {
+            // Without operations, an endpoint charges each limit once.
+            self.facts.limits = LimitStatuses(endpoint.limits.iter().copied().zip(statuses).collect());
+            return;
+        };
+        let positions = rpc.limits.iter().map(|(position, _)| *position);
         let mut standings: Vec<(u32, LimitStatus)> = Vec::new();
-        for (position, (_, standing)) in positions.zip(batch.statuses()) {
+        for (position, standing) in positions.zip(statuses) {
             match standings.iter_mut().find(|(own, _)| *own == position) {
                 // A message that uses several operations has the least that a limit leaves for any of them.
                 Some((_, own)) if standing.remaining < own.remaining => *own = standing,
@@ -170,23 +175,19 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             endpoint: &endpoint.id,
             signer: None,
         };
-        let limits = self
-            .charged_limits(endpoint)
-            .filter_map(|(position, operation)| Some((policy.limits.list.get(position as usize)?, operation)));
-        LimitBatch::open(shared, limits, who, self.cost(endpoint), request.now)
-    }
-
-    /// Returns the limits to charge, by their positions in the policy, each with the operation by which it may count.
-    fn charged_limits(&self, endpoint: &'a Endpoint) -> impl Iterator<Item = (u32, Option<&'a Operation>)> {
-        let rpc = self.facts.rpc.as_deref();
-        let count = rpc.map_or(endpoint.limits.len(), |rpc| rpc.limits.len());
-        (0..count).filter_map(move |index| match rpc {
-            None => endpoint.limits.get(index).map(|position| (*position, None)),
-            Some(rpc) => {
-                let (position, operation) = rpc.limits.get(index)?;
-                Some((*position, *operation))
+        let (cost, now) = (self.cost(endpoint), request.now);
+        let limit = |position: &u32| policy.limits.list.get(*position as usize);
+        match self.facts.rpc.as_deref() {
+            // Most requests use no operations. Their limits are a slice, without a decision for each.
+            None => {
+                let limits = endpoint.limits.iter().filter_map(|position| Some((limit(position)?, None)));
+                LimitBatch::open(shared, limits, who, cost, now)
             }
-        })
+            Some(rpc) => {
+                let limits = rpc.limits.iter().filter_map(|(position, operation)| Some((limit(position)?, *operation)));
+                LimitBatch::open(shared, limits, who, cost, now)
+            }
+        }
     }
 
     fn has_no_limits(&self, endpoint: &Endpoint) -> bool {

@@ -196,15 +196,17 @@ fn keep_together(list: &mut [Limit], document: &document::Document) {
         of_endpoint.chain(of_operations).chain(of_lifecycle).any(|own| own == name)
     };
     let operations = |endpoint: &document::Endpoint| endpoint.rpc.iter().flat_map(|rpc| rpc.operations()).count() + 1;
-    let entries = |limit: &Limit| match limit.per {
-        // An operation may charge the limit where its endpoint does not.
-        LimitKey { agent: true, tool: true, .. } => {
+    let entries = |limit: &Limit| {
+        if !limit.per.has(LimitKey::AGENT) {
+            1
+        } else if limit.per.has(LimitKey::TOOL) {
+            // An operation may charge the limit where its endpoint does not.
             document.endpoints.iter().filter(|endpoint| endpoint.rpc.is_some()).map(operations).sum()
-        }
-        LimitKey { agent: true, endpoint: true, .. } => {
+        } else if limit.per.has(LimitKey::ENDPOINT) {
             document.endpoints.iter().filter(|endpoint| charges_anywhere(endpoint, &limit.name)).count()
+        } else {
+            1
         }
-        _ => 1,
     };
     let kinds: Vec<(LimitKey, usize)> = list.iter().map(|limit| (limit.per, entries(limit))).collect();
     let sum = |wanted: &dyn Fn(LimitKey) -> bool| -> usize {
@@ -212,11 +214,13 @@ fn keep_together(list: &mut [Limit], document: &document::Document) {
     };
     for limit in list {
         let own = limit.per;
+        let (agent, tool) = (own.has(LimitKey::AGENT), own.has(LimitKey::TOOL));
         // Limits per operation of anybody else have their own keys, because the operations of a message may differ.
-        let fits = sum(&|per| per == own) <= MOST_TOGETHER && !own.tool && !(own.agent && own.endpoint);
+        let fits = sum(&|per| per == own) <= MOST_TOGETHER && !tool && !(agent && own.has(LimitKey::ENDPOINT));
         // An agent's limits per endpoint and operation are stored together with those over all endpoints.
-        let fits_all = sum(&|per| LimitKey { endpoint: own.endpoint, tool: own.tool, ..per } == own) <= MOST_TOGETHER;
-        limit.name_hash = (fits || own.agent && fits_all).then(|| hash_of(&limit.name));
+        let parts = LimitKey::ENDPOINT.with(LimitKey::TOOL);
+        let fits_all = sum(&|per| per.without(parts) == own.without(parts)) <= MOST_TOGETHER;
+        limit.name_hash = (fits || agent && fits_all).then(|| hash_of(&limit.name));
     }
 }
 
@@ -262,15 +266,16 @@ fn per(asked: &document::LimitKeySpec, place: &Place, findings: &mut Findings) -
     }
     for (index, dimension) in asked.0.iter().enumerate() {
         let part = match dimension {
-            document::Dimension::Agent => &mut per.agent,
-            document::Dimension::Issuer => &mut per.issuer,
-            document::Dimension::Source => &mut per.source,
-            document::Dimension::Endpoint => &mut per.endpoint,
-            document::Dimension::Tool => &mut per.tool,
+            document::Dimension::Agent => LimitKey::AGENT,
+            document::Dimension::Issuer => LimitKey::ISSUER,
+            document::Dimension::Source => LimitKey::SOURCE,
+            document::Dimension::Endpoint => LimitKey::ENDPOINT,
+            document::Dimension::Tool => LimitKey::TOOL,
         };
-        if std::mem::replace(part, true) {
+        if per.has(part) {
             findings.error(place.index(index), "this is listed twice; remove one");
         }
+        per = per.with(part);
     }
     per
 }
@@ -309,8 +314,8 @@ fn auth_failure_limit(document: &document::Document, findings: &mut Findings) ->
     let raw = document.auth_failure_limit.as_ref()?;
     let place = Place::root().field("auth_failure_limit");
     let allowed = |rate, burst, place: &Place, findings: &mut Findings| {
-        let source = LimitKey { source: true, ..LimitKey::default() };
-        let signer = LimitKey { signer: true, ..source };
+        let source = LimitKey::SOURCE;
+        let signer = source.with(LimitKey::SIGNER);
         let source = limit(NAME, source, rate, burst, false, place, findings)?;
         Some(Allowed { signer: Limit { name: source.name.clone(), per: signer, told: None, ..source }, source })
     };

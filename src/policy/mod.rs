@@ -72,7 +72,7 @@ use crate::identity::api_key::ApiKeys;
 use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
 use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::{IssuerId, Issuers};
-use crate::quota::{self, LimitStatuses, Shown};
+use crate::quota::{self, LimitKey, LimitStatuses, Shown};
 use crate::reason::Reason;
 use crate::request::headers::name_reads_as;
 use crate::request::places::CredentialPlaces;
@@ -291,16 +291,19 @@ impl Policy {
             return None;
         }
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let own =
-            self.limits.list.iter().enumerate().filter(|(_, limit)| !limit.per.source).map(|(position, limit)| {
+        let own = self.limits.list.iter().enumerate().filter(|(_, limit)| !limit.per.has(LimitKey::SOURCE)).map(
+            |(position, limit)| {
                 let charges = |endpoint: &&Endpoint| endpoint.limits.iter().any(|own| *own as usize == position);
-                let agents = if limit.per.agent { self.agents() } else { 1 };
+                let per = limit.per;
+                let agents = if per.has(LimitKey::AGENT) { self.agents() } else { 1 };
                 // A caller may have no issuer, or that of its agent.
-                let issuers = if limit.per.agent { 1 } else { self.issuers.named() };
-                let issuers = if limit.per.issuer { issuers + 1 } else { 1 };
-                let endpoints = if limit.per.endpoint { self.endpoints().iter().filter(charges).count() } else { 1 };
+                let issuers = if per.has(LimitKey::AGENT) { 1 } else { self.issuers.named() };
+                let issuers = if per.has(LimitKey::ISSUER) { issuers + 1 } else { 1 };
+                let endpoints =
+                    if per.has(LimitKey::ENDPOINT) { self.endpoints().iter().filter(charges).count() } else { 1 };
                 count(agents).saturating_mul(count(issuers)).saturating_mul(count(endpoints))
-            });
+            },
+        );
         let slots = u64::from(Namespace::slots_for(self.table_entries()));
         let replay = self.replay.as_ref().map_or(0, |replay| replay.slots(&self.agents));
         let own = own.fold(0, u64::saturating_add).saturating_mul(bytes_in_zone(SlotKind::Own));

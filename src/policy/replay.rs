@@ -193,7 +193,7 @@ impl<'l> Limited<'l> {
                 calls.saturating_mul(endpoint.claims.into())
             };
             let charged = endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.limits.contains(&position));
-            if limit.per.endpoint {
+            if limit.per.has(LimitKey::ENDPOINT) {
                 for (index, endpoint) in charged {
                     if let Some(best) = limited.apart.get_mut(index) {
                         *best = Some(best.map_or_else(|| needed(endpoint), |best| best.min(needed(endpoint))));
@@ -247,12 +247,12 @@ impl<'l> Limited<'l> {
 /// Reports whether a limit bounds the owner's requests, even from any number of addresses or unregistered callers.
 fn bounds(per: LimitKey, sharer: PartitionOwner) -> bool {
     // The number of operations is not bounded by the endpoint.
-    !(per.source || per.tool)
+    !per.has(LimitKey::SOURCE.with(LimitKey::TOOL))
         && match sharer {
             PartitionOwner::Agent => true,
             // The clients of an entry have the same issuer and tenant.
-            PartitionOwner::Class => !per.agent,
-            PartitionOwner::Unregistered => !(per.agent || per.issuer),
+            PartitionOwner::Class => !per.has(LimitKey::AGENT),
+            PartitionOwner::Unregistered => !per.has(LimitKey::AGENT.with(LimitKey::ISSUER)),
         }
 }
 
@@ -261,11 +261,10 @@ mod tests {
     use super::*;
     use crate::quota::Gcra;
 
-    const AGENT: LimitKey =
-        LimitKey { agent: true, issuer: false, source: false, endpoint: false, tool: false, signer: false };
-    const ENDPOINT: LimitKey = LimitKey { endpoint: true, ..AGENT };
-    const SOURCE: LimitKey = LimitKey { source: true, ..AGENT };
-    const ALL: LimitKey = LimitKey { agent: false, endpoint: true, ..AGENT };
+    const AGENT: LimitKey = LimitKey::AGENT;
+    const ENDPOINT: LimitKey = AGENT.with(LimitKey::ENDPOINT);
+    const SOURCE: LimitKey = AGENT.with(LimitKey::SOURCE);
+    const ALL: LimitKey = LimitKey::ENDPOINT;
 
     /// Returns a limit of this many requests per second with a burst of ten.
     fn limit(per: LimitKey, calls: u32) -> Limit {

@@ -61,24 +61,35 @@ impl<'l, 's> LimitBatch<'l, 's> {
         let buckets = Vec::with_capacity(most);
         let mut batch = Self { shared, now, cost, buckets, slots: Vec::with_capacity(1), used: StoreStats::default() };
         for (limit, operation) in limits {
-            let entry = limit.entry(who, operation);
-            // Each identity's key is computed once.
-            let known = batch.buckets.iter().find_map(|bucket| {
-                let (own, other) = bucket.entry.zip(entry)?;
-                bucket.limit.same_slot(limit).then(|| (bucket.place.beside(own, other), bucket.slot))
-            });
-            let (place, slot) = match known {
-                Some(known) => known,
-                None => {
-                    let place = limit.place(entry, who, operation, shared.namespace).ok_or(Refused::Store)?;
-                    (place, batch.slot(&place)?)
-                }
-            };
-            let tat = batch.slots.get(slot).map_or(0, |slot| slot.tat(&place));
-            batch.buckets.push(LimitBucket { limit, place, entry, slot, tat, next: None, charged: None });
+            batch.add(limit, operation, who)?;
         }
         batch.clamp_future_tat()?;
         Ok(batch)
+    }
+
+    /// Adds a limit with its state.
+    fn add(
+        &mut self,
+        limit: &'l Limit,
+        operation: Option<&Operation>,
+        who: LimitSubject<'_>,
+    ) -> Result<(), Refused<'l>> {
+        let entry = limit.entry(who, operation);
+        // Each identity's key is computed once.
+        let known = self.buckets.iter().find_map(|bucket| {
+            let (own, other) = bucket.entry.zip(entry)?;
+            bucket.limit.same_slot(limit).then(|| (bucket.place.beside(own, other), bucket.slot))
+        });
+        let (place, slot) = match known {
+            Some(known) => known,
+            None => {
+                let place = limit.place(entry, who, operation, self.shared.namespace).ok_or(Refused::Store)?;
+                (place, self.slot(&place)?)
+            }
+        };
+        let tat = self.slots.get(slot).map_or(0, |slot| slot.tat(&place));
+        self.buckets.push(LimitBucket { limit, place, entry, slot, tat, next: None, charged: None });
+        Ok(())
     }
 
     /// Returns the position of a bucket's slot, after reading the slot if it is not in the list yet.

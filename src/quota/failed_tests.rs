@@ -36,11 +36,11 @@ struct Worker<'s> {
 
 impl<'s> Worker<'s> {
     fn new(store: &'s dyn SharedStore) -> Self {
-        let source = LimitKey { source: true, ..LimitKey::default() };
+        let source = LimitKey::SOURCE;
         // One credential is refilled each hour.
         let gcra = Gcra::new(1, 3_600 * 1_000_000_000, BURST).unwrap();
         let limit = |per| Limit { name: "failed".into(), per, gcra, name_hash: None, told: None };
-        let usual = Allowed { source: limit(source), signer: limit(LimitKey { signer: true, ..source }) };
+        let usual = Allowed { source: limit(source), signer: limit(source.with(LimitKey::SIGNER)) };
         Self {
             store,
             namespace: Namespace::open(store, "test", 64, [7; 16]).unwrap().namespace,

@@ -9,17 +9,10 @@ use crate::state::{BucketKey, Identity, Namespace};
 use crate::text::hash::{hash_of, spread};
 
 /// The parts of a limit's key. Each combination of their values is counted separately.
+///
+/// The parts are bits of one byte, because keys are compared for every limit of every request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct LimitKey {
-    pub(crate) agent: bool,
-    pub(crate) issuer: bool,
-    pub(crate) source: bool,
-    pub(crate) endpoint: bool,
-    /// The operation of an endpoint.
-    pub(crate) tool: bool,
-    /// The signer that a credential names. Only the limit on failed credentials uses it.
-    pub(crate) signer: bool,
-}
+pub(crate) struct LimitKey(u8);
 
 /// An authenticated caller, identified for limits by its registration, its token, or both.
 #[derive(Clone, Copy)]
@@ -60,7 +53,8 @@ impl Limit {
         operation: Option<&Operation>,
         namespace: &Namespace,
     ) -> Option<BucketKey> {
-        let LimitKey { agent, issuer, source, endpoint, tool, signer } = self.per;
+        let per = self.per;
+        let (agent, issuer) = (per.has(LimitKey::AGENT), per.has(LimitKey::ISSUER));
         if let (Some(entry), Some(agent)) = (entry, who.caller.and_then(|caller| caller.agent.filter(|_| agent)))
             && !issuer
         {
@@ -93,21 +87,21 @@ impl Limit {
             identity = identity.text("issuer").optional(token.map(VerifiedToken::issuer_name));
             identity = tenant(identity, token.and_then(VerifiedToken::tenant));
         }
-        if source {
-            identity = self::source(identity, who.source);
+        if per.has(LimitKey::SOURCE) {
+            identity = source(identity, who.source);
         }
-        if endpoint && !(entry.is_some() && agent) {
+        if per.has(LimitKey::ENDPOINT) && !(entry.is_some() && agent) {
             identity = identity.text("endpoint").text(who.endpoint);
         }
-        if tool && !(entry.is_some() && agent) {
+        if per.has(LimitKey::TOOL) && !(entry.is_some() && agent) {
             identity =
                 identity.text("tool").text(who.endpoint).optional(operation.map(|operation| operation.kind.name()));
             identity = identity.optional(operation.map(|operation| &*operation.name));
         }
-        if signer {
-            identity = self::signer(identity, who.signer?);
+        if per.has(LimitKey::SIGNER) {
+            identity = signer(identity, who.signer?);
         }
-        let named = self.per.is_named(who);
+        let named = per.is_named(who);
         Some(if named { namespace.own(identity, entry.unwrap_or_default()) } else { namespace.slot(identity) })
     }
 
@@ -116,28 +110,59 @@ impl Limit {
     pub(super) fn entry(&self, who: LimitSubject<'_>, operation: Option<&Operation>) -> Option<u64> {
         let name = self.name_hash.filter(|_| self.per.is_named(who))?;
         // An agent's limits for all endpoints are entries of one value, the same as that of its limits over all endpoints.
-        let is_of_endpoint = self.per.agent && (self.per.endpoint || self.per.tool);
+        let agent = self.per.has(LimitKey::AGENT);
+        let is_of_endpoint = agent && self.per.has(LimitKey::ENDPOINT.with(LimitKey::TOOL));
         let entry = if is_of_endpoint { spread(name ^ hash_of(who.endpoint)) } else { name };
-        let operation = operation.filter(|_| self.per.agent && self.per.tool);
+        let operation = operation.filter(|_| agent && self.per.has(LimitKey::TOOL));
         Some(operation.map_or(entry, |operation| spread(entry ^ number(operation))))
     }
 
     /// Reports whether two limits with an entry store it under the same key.
     pub(super) fn same_slot(&self, other: &Self) -> bool {
-        let holder =
-            |per: LimitKey| LimitKey { endpoint: per.endpoint && !per.agent, tool: per.tool && !per.agent, ..per };
-        holder(self.per) == holder(other.per)
+        self.per == other.per || self.per.holder() == other.per.holder()
     }
 }
 
 impl LimitKey {
+    pub(crate) const AGENT: Self = Self(1);
+    pub(crate) const ISSUER: Self = Self(1 << 1);
+    pub(crate) const SOURCE: Self = Self(1 << 2);
+    pub(crate) const ENDPOINT: Self = Self(1 << 3);
+    /// The operation of an endpoint.
+    pub(crate) const TOOL: Self = Self(1 << 4);
+    /// The signer that a credential names. Only the limit on failed credentials uses it.
+    pub(crate) const SIGNER: Self = Self(1 << 5);
+
+    /// Returns a key with the parts of both.
+    #[must_use]
+    pub(crate) const fn with(self, parts: Self) -> Self {
+        Self(self.0 | parts.0)
+    }
+
+    /// Returns a key without these parts.
+    #[must_use]
+    pub(crate) const fn without(self, parts: Self) -> Self {
+        Self(self.0 & !parts.0)
+    }
+
+    /// Reports whether the key has at least one of these parts.
+    pub(crate) const fn has(self, parts: Self) -> bool {
+        self.0 & parts.0 != 0
+    }
+
+    /// Returns the parts that select the key of the state. An agent's limits per endpoint and operation are entries under its own key.
+    const fn holder(self) -> Self {
+        if self.has(Self::AGENT) { self.without(Self::ENDPOINT.with(Self::TOOL)) } else { self }
+    }
+
     /// Reports whether the policy names every part of the key.
     fn is_named(self, who: LimitSubject<'_>) -> bool {
         let registered = || who.caller.is_some_and(|caller| caller.agent.is_some() && !caller.is_class);
         // An agent has one tenant. Other tenants may be as many as their issuer has customers.
         let tenant_is_named =
             || who.caller.and_then(|caller| caller.token).is_none_or(VerifiedToken::is_of_named_issuer);
-        !self.source && (!self.agent || registered()) && (!self.issuer || self.agent || tenant_is_named())
+        let agent = self.has(Self::AGENT);
+        !self.has(Self::SOURCE) && (!agent || registered()) && (!self.has(Self::ISSUER) || agent || tenant_is_named())
     }
 }
 

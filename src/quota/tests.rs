@@ -38,13 +38,13 @@ impl Clock for TestClock {
 fn limit(name: &str, burst: u32) -> Limit {
     let gcra = Gcra::new(1_000, SECOND, burst).unwrap();
     assert_eq!(gcra.refill(), INTERVAL * u64::from(burst));
-    let per = LimitKey { source: true, ..LimitKey::default() };
+    let per = LimitKey::SOURCE;
     Limit { name: name.into(), per, gcra, name_hash: Some(crate::text::hash::hash_of(name)), told: None }
 }
 
 /// Returns a limit for an identity that the policy names, which has its own key.
 fn own_limit(name: &str, burst: u32) -> Limit {
-    Limit { per: LimitKey { endpoint: true, ..LimitKey::default() }, ..limit(name, burst) }
+    Limit { per: LimitKey::ENDPOINT, ..limit(name, burst) }
 }
 
 fn namespace(entries: u32) -> Namespace {
