@@ -11,7 +11,7 @@ use crate::identity::crypto::VerifySignature;
 use crate::identity::token::{FetchedKeys, Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
 use crate::quota::{
-    AuthFailureLimit, Guard, LimitBatch, LimitStatus, LimitStatuses, LimitSubject, Outcome, Refused, Stopped,
+    AuthFailureLimit, Guard, LimitBatch, LimitReport, LimitStatuses, LimitSubject, Outcome, Refused, Stopped,
 };
 use crate::reason::Reason;
 use crate::state::StoreStats;
@@ -133,23 +133,24 @@ impl<'a, 'c> Evaluation<'a, 'c> {
     /// Records the state of the limits for the headers of the answer.
     pub(super) fn note(&mut self, batch: &LimitBatch<'a, 'c>) {
         let Some(endpoint) = self.facts.endpoint else { return };
-        let statuses = batch.statuses().map(|(_, status)| status);
+        let report = |(position, (numbers, status))| LimitReport { position, numbers, status };
         let Some(rpc) = self.facts.rpc.as_deref() else {
             // Without operations, an endpoint charges each limit once.
-            self.facts.limits = LimitStatuses(endpoint.limits.iter().copied().zip(statuses).collect());
+            self.facts.limits =
+                LimitStatuses(endpoint.limits.iter().copied().zip(batch.statuses()).map(report).collect());
             return;
         };
         let positions = rpc.limits.iter().map(|(position, _)| *position);
-        let mut standings: Vec<(u32, LimitStatus)> = Vec::new();
-        for (position, standing) in positions.zip(statuses) {
-            match standings.iter_mut().find(|(own, _)| *own == position) {
+        let mut reports: Vec<LimitReport> = Vec::new();
+        for report in positions.zip(batch.statuses()).map(report) {
+            match reports.iter_mut().find(|own| own.position == report.position) {
                 // A message that uses several operations has the least that a limit leaves for any of them.
-                Some((_, own)) if standing.remaining < own.remaining => *own = standing,
+                Some(own) if report.status.remaining < own.status.remaining => *own = report,
                 Some(_) => {}
-                None => standings.push((position, standing)),
+                None => reports.push(report),
             }
         }
-        self.facts.limits = LimitStatuses(standings);
+        self.facts.limits = LimitStatuses(reports);
     }
 
     /// Records the state of the limits for the answer to a denied request, as for an allowed one. This applies only to
@@ -200,10 +201,11 @@ impl<'a, 'c> Evaluation<'a, 'c> {
 
     fn describe_limits(&self, endpoint: &Endpoint) -> CheckDetails {
         let mut details = vec![("cost", self.cost(endpoint).to_string())];
-        for (position, standing) in &self.facts.limits.0 {
+        for LimitReport { position, numbers, status } in &self.facts.limits.0 {
             if let Some(limit) = self.facts.policy.limits.list.get(*position as usize) {
                 details.push(("limit", limit.name.to_string()));
-                details.push(("left", format!("{} of {}", standing.remaining, limit.gcra.burst())));
+                details.extend(limit.numbers(*numbers).map(|numbers| ("numbers of", numbers.whose.to_string())));
+                details.push(("left", format!("{} of {}", status.remaining, limit.gcra_of(*numbers).burst())));
             }
         }
         details

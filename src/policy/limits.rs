@@ -5,9 +5,9 @@ use std::ops::RangeInclusive;
 
 use ipnet::IpNet;
 
-use super::replay;
-use crate::document;
+use super::{limit_values, replay};
 use crate::document::names::{check_distinct, check_name, did_you_mean};
+use crate::document::{self, Dimension, LimitKeyPart};
 use crate::document::{Findings, Place};
 use crate::quota::{Allowed, AuthFailureLimit, Gcra, Limit, LimitKey, policy_member};
 use crate::state::SlotKind;
@@ -38,9 +38,12 @@ impl Limits {
             let place = place.field(name);
             check_name("a limit", name, &place, findings);
             let per = per(&raw.per, &place.field("per"), findings);
-            limit(name, per, raw.rate, raw.burst, raw.headers, &place, findings)
+            let key = limit_values::key(&raw.per, document, &place.field("per"), findings);
+            let limit = limit(name, per, raw.rate, raw.burst, raw.headers, &place, findings)?;
+            Some(limit_values::vary(limit, key, raw, document, &place, findings))
         };
         let mut list: Vec<_> = document.limits.iter().filter_map(limit).collect();
+        limit_values::check_agents(document, findings);
         keep_together(&mut list, document);
         check_used(document, findings);
         for (effect, requirement) in &document.requirements {
@@ -90,7 +93,10 @@ pub(super) fn of_endpoint(
     let public = endpoint.access.is_some();
     let counts_callers = |name: &String| {
         let per = document.limits.get(name).map_or(&[][..], |limit| &limit.per.0);
-        per.iter().any(|part| matches!(part, document::Dimension::Agent | document::Dimension::Issuer))
+        per.iter().any(|part| match part {
+            LimitKeyPart::Dimension(dimension) => matches!(dimension, Dimension::Agent | Dimension::Issuer),
+            LimitKeyPart::Reference(_) => true,
+        })
     };
     for (index, name) in endpoint.limits.iter().enumerate().filter(|(_, name)| public && counts_callers(name)) {
         findings.error(
@@ -103,6 +109,7 @@ pub(super) fn of_endpoint(
     let of_effect = of_effect.iter().filter(|name| !(public && counts_callers(name)));
     let asked: Vec<_> = of_effect.chain(&endpoint.limits).collect();
     check_cost(document, endpoint.cost, &asked, place, findings);
+    limit_values::check_claims(document, &asked, &asked, &place.field("limits"), findings);
     positions(document, &asked)
 }
 
@@ -114,7 +121,7 @@ pub(super) fn positions(document: &document::Document, names: &[&String]) -> Vec
 
 /// Reports whether a limit counts by the operation.
 pub(super) fn counts_tools(document: &document::Document, name: &str) -> bool {
-    document.limits.get(name).is_some_and(|limit| limit.per.0.contains(&document::Dimension::Tool))
+    document.limits.get(name).is_some_and(|limit| limit.per.has(Dimension::Tool))
 }
 
 /// Rejects limits that count by operation on an endpoint that has none.
@@ -160,6 +167,7 @@ pub(super) fn check_burst(
                 format!("the burst of `{name}` is {}, so requests of this cost are always denied; write less, or a larger burst", limit.burst),
             );
         }
+        limit_values::check_burst(document, cost, name, place, findings);
     }
 }
 
@@ -214,6 +222,10 @@ fn keep_together(list: &mut [Limit], document: &document::Document) {
     };
     for limit in list {
         let own = limit.per;
+        if own.has(LimitKey::CLAIM.with(LimitKey::ATTRIBUTE)) {
+            // Its state has a key for each value of the caller.
+            continue;
+        }
         let (agent, tool) = (own.has(LimitKey::AGENT), own.has(LimitKey::TOOL));
         // Limits per operation of anybody else have their own keys, because the operations of a message may differ.
         let fits = sum(&|per| per == own) <= MOST_TOGETHER && !tool && !(agent && own.has(LimitKey::ENDPOINT));
@@ -262,20 +274,24 @@ fn check_used(document: &document::Document, findings: &mut Findings) {
 fn per(asked: &document::LimitKeySpec, place: &Place, findings: &mut Findings) -> LimitKey {
     let mut per = LimitKey::default();
     if asked.0.is_empty() {
-        findings.error(place.clone(), "the list is empty; expected `agent`, `issuer`, `source`, `endpoint` or `tool`");
+        findings.error(
+            place.clone(),
+            "the list is empty; expected `agent`, `issuer`, `source`, `endpoint`, `tool`, `token.CLAIM` or `agent.ATTRIBUTE`",
+        );
     }
-    for (index, dimension) in asked.0.iter().enumerate() {
-        let part = match dimension {
-            document::Dimension::Agent => LimitKey::AGENT,
-            document::Dimension::Issuer => LimitKey::ISSUER,
-            document::Dimension::Source => LimitKey::SOURCE,
-            document::Dimension::Endpoint => LimitKey::ENDPOINT,
-            document::Dimension::Tool => LimitKey::TOOL,
-        };
-        if per.has(part) {
+    for (index, part) in asked.0.iter().enumerate() {
+        if asked.0.iter().take(index).any(|earlier| earlier == part) {
             findings.error(place.index(index), "this is listed twice; remove one");
         }
-        per = per.with(part);
+        per = per.with(match part {
+            LimitKeyPart::Dimension(Dimension::Agent) => LimitKey::AGENT,
+            LimitKeyPart::Dimension(Dimension::Issuer) => LimitKey::ISSUER,
+            LimitKeyPart::Dimension(Dimension::Source) => LimitKey::SOURCE,
+            LimitKeyPart::Dimension(Dimension::Endpoint) => LimitKey::ENDPOINT,
+            LimitKeyPart::Dimension(Dimension::Tool) => LimitKey::TOOL,
+            LimitKeyPart::Reference(written) if written.starts_with("token.") => LimitKey::CLAIM,
+            LimitKeyPart::Reference(_) => LimitKey::ATTRIBUTE,
+        });
     }
     per
 }
@@ -289,6 +305,13 @@ fn limit(
     place: &Place,
     findings: &mut Findings,
 ) -> Option<Limit> {
+    let gcra = gcra(rate, burst, place, findings)?;
+    let told = told.then(|| policy_member(name, gcra));
+    Some(Limit { name: name.into(), per, gcra, name_hash: None, told, varied: None })
+}
+
+/// Compiles a rate and a burst.
+pub(super) fn gcra(rate: document::Rate, burst: u32, place: &Place, findings: &mut Findings) -> Option<Gcra> {
     if burst == 0 {
         findings.error(
             place.field("burst"),
@@ -298,14 +321,14 @@ fn limit(
     }
     // Spans are whole seconds of 64 bits. A span that overflows is rejected by `Gcra::new`.
     let span = u64::try_from(rate.span.as_nanos()).unwrap_or(u64::MAX);
-    let Some(gcra) = Gcra::new(rate.calls, span, burst) else {
+    let gcra = Gcra::new(rate.calls, span, burst);
+    if gcra.is_none() {
         findings.error(
             place.field("rate"),
             "rate or burst out of range; expected at most a million requests per second, and a burst that refills within a year",
         );
-        return None;
-    };
-    Some(Limit { name: name.into(), per, gcra, name_hash: None, told: told.then(|| policy_member(name, gcra)) })
+    }
+    gcra
 }
 
 fn auth_failure_limit(document: &document::Document, findings: &mut Findings) -> Option<AuthFailureLimit> {
@@ -317,7 +340,10 @@ fn auth_failure_limit(document: &document::Document, findings: &mut Findings) ->
         let source = LimitKey::SOURCE;
         let signer = source.with(LimitKey::SIGNER);
         let source = limit(NAME, source, rate, burst, false, place, findings)?;
-        Some(Allowed { signer: Limit { name: source.name.clone(), per: signer, told: None, ..source }, source })
+        Some(Allowed {
+            signer: Limit { name: source.name.clone(), per: signer, told: None, varied: None, ..source },
+            source,
+        })
     };
     let usual = allowed(raw.rate, raw.burst, &place, findings);
     let place = place.field("sources");

@@ -28,6 +28,7 @@ mod gateway;
 mod held_bodies;
 mod hosts;
 mod identity_checks;
+mod limit_values;
 mod limits;
 mod metadata;
 mod overrides;
@@ -81,7 +82,7 @@ use crate::identity::api_key::ApiKeys;
 use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
 use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::{IssuerId, Issuers};
-use crate::quota::{self, LimitKey, LimitStatuses, Shown};
+use crate::quota::{self, LimitKey, LimitReport, LimitStatuses, Shown};
 use crate::reason::Reason;
 use crate::request::headers::name_reads_as;
 use crate::request::places::CredentialPlaces;
@@ -303,8 +304,13 @@ impl Policy {
             return None;
         }
         let count = |number: usize| u64::try_from(number).unwrap_or(u64::MAX);
-        let own = self.limits.list.iter().enumerate().filter(|(_, limit)| !limit.per.has(LimitKey::SOURCE)).map(
-            |(position, limit)| {
+        let own = self
+            .limits
+            .list
+            .iter()
+            .enumerate()
+            .filter(|(_, limit)| !limit.per.has(LimitKey::SOURCE.with(LimitKey::CLAIM)))
+            .map(|(position, limit)| {
                 let charges = |endpoint: &&Endpoint| endpoint.limits.iter().any(|own| *own as usize == position);
                 let per = limit.per;
                 let agents = if per.has(LimitKey::AGENT) { self.agents() } else { 1 };
@@ -313,9 +319,10 @@ impl Policy {
                 let issuers = if per.has(LimitKey::ISSUER) { issuers + 1 } else { 1 };
                 let endpoints =
                     if per.has(LimitKey::ENDPOINT) { self.endpoints().iter().filter(charges).count() } else { 1 };
-                count(agents).saturating_mul(count(issuers)).saturating_mul(count(endpoints))
-            },
-        );
+                // Each agent may have another value, and some callers have none.
+                let values = if per.has(LimitKey::ATTRIBUTE) { count(self.agents()).saturating_add(1) } else { 1 };
+                count(agents).saturating_mul(count(issuers)).saturating_mul(count(endpoints)).saturating_mul(values)
+            });
         let slots = u64::from(Namespace::slots_for(self.table_entries()));
         let replay = self.replay.as_ref().map_or(0, |replay| replay.slots(&self.agents));
         let own = own.fold(0, u64::saturating_add).saturating_mul(bytes_in_zone(SlotKind::Own));
@@ -347,9 +354,9 @@ impl Policy {
         standings: &LimitStatuses,
         theirs: [Option<&[u8]>; 2],
     ) -> impl Iterator<Item = (&'static str, String)> {
-        let shown = standings.0.iter().filter_map(|(position, standing)| {
+        let shown = standings.0.iter().filter_map(|LimitReport { position, numbers, status }| {
             let limit = self.limits.list.get(*position as usize)?;
-            Some(Shown { name: &limit.name, policy: limit.told.as_deref()?, standing: *standing })
+            Some(Shown { name: &limit.name, policy: limit.told_of(*numbers)?, standing: *status })
         });
         let fields = quota::RATE_LIMIT_HEADERS.into_iter().zip(quota::members(shown, theirs));
         fields.filter(|(_, value)| !value.is_empty())

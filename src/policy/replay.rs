@@ -189,7 +189,7 @@ impl<'l> Limited<'l> {
         for (position, limit) in (0u32..).zip(limits).filter(|(_, limit)| bounds(limit.per, sharer)) {
             let needed = |endpoint: &Claiming<'_>| {
                 // A limit allows fewer requests if each has a higher cost.
-                let calls = limit.gcra.most_within(nanos) / u64::from(endpoint.cost.max(1));
+                let calls = limit.most_within(nanos) / u64::from(endpoint.cost.max(1));
                 calls.saturating_mul(endpoint.claims.into())
             };
             let charged = endpoints.iter().enumerate().filter(|(_, endpoint)| endpoint.limits.contains(&position));
@@ -246,8 +246,8 @@ impl<'l> Limited<'l> {
 
 /// Reports whether a limit bounds the owner's requests, even from any number of addresses or unregistered callers.
 fn bounds(per: LimitKey, sharer: PartitionOwner) -> bool {
-    // The number of operations is not bounded by the endpoint.
-    !per.has(LimitKey::SOURCE.with(LimitKey::TOOL))
+    // The number of operations is not bounded by the endpoint, and clients may choose their claims.
+    !per.has(LimitKey::SOURCE.with(LimitKey::TOOL).with(LimitKey::CLAIM))
         && match sharer {
             PartitionOwner::Agent => true,
             // The clients of an entry have the same issuer and tenant.
@@ -268,7 +268,8 @@ mod tests {
 
     /// Returns a limit of this many requests per second with a burst of ten.
     fn limit(per: LimitKey, calls: u32) -> Limit {
-        Limit { name: "l".into(), per, gcra: Gcra::new(calls, 1_000_000_000, 10).unwrap(), name_hash: None, told: None }
+        let gcra = Gcra::new(calls, 1_000_000_000, 10).unwrap();
+        Limit { name: "l".into(), per, gcra, name_hash: None, told: None, varied: None }
     }
 
     fn endpoint(index: usize, limits: &[u32]) -> Claiming<'_> {

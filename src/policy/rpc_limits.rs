@@ -1,5 +1,6 @@
 //! Collects the limits of operations, and of requests that name none, on endpoints with `rpc`.
 
+use super::limit_values::check_claims;
 use super::limits::{check_burst, check_cost, check_names, counts_tools, positions};
 use crate::document;
 use crate::document::{Findings, Place};
@@ -23,9 +24,10 @@ pub(super) fn of_operation(
     check_not_charged(operation.limits, &of_effect, by_effect, &place.field("limits"), findings);
     let mut own = of_effect;
     own.extend(operation.limits.iter().filter(|name| !charged.contains(name)));
+    let all: Vec<&String> = charged.iter().chain(&own).copied().collect();
+    check_claims(document, &own, &all, &place.field("limits"), findings);
     match (operation.cost, endpoint.cost) {
         (Some(_), _) => {
-            let all: Vec<&String> = charged.iter().chain(&own).copied().collect();
             check_cost(document, operation.cost, &all, place, findings);
         }
         (None, Some(cost)) => check_burst(document, cost, &own, &place.field("limits"), findings),
@@ -53,6 +55,8 @@ pub(super) fn of_lifecycle(
         );
     }
     let own: Vec<&String> = names.iter().filter(|name| !charged.contains(name)).collect();
+    let all: Vec<&String> = charged.iter().chain(&own).copied().collect();
+    check_claims(document, &own, &all, place, findings);
     if let Some(cost) = endpoint.cost {
         check_burst(document, cost, &own, place, findings);
     }

@@ -497,9 +497,9 @@ fn errors_about_malformed_limits_name_the_expected_value() {
         (
             "/limits/slow/per",
             json!("everybody"),
-            "invalid value `everybody`; expected `agent`, `issuer`, `source`, `endpoint` or `tool`",
+            "invalid value `everybody`; expected `agent`, `issuer`, `source`, `endpoint`, `tool`, `token.CLAIM` or",
         ),
-        ("/limits/slow/per", json!(["everybody"]), "unknown variant `everybody`"),
+        ("/limits/slow/per", json!(["everybody"]), "invalid value `everybody`; expected `agent`"),
         ("/limits/slow/burst", json!(-1), "invalid value"),
         ("/limits/slow/window", json!("1m"), "unknown field `window`"),
         ("/auth_failure_limit", json!({ "rate": "1/1s" }), "missing field `burst`"),

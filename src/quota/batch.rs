@@ -1,6 +1,6 @@
 //! The limits of one request. All are checked before any is charged, and a charge can be refunded.
 
-use super::{Limit, LimitStatus, LimitSubject};
+use super::{Gcra, Limit, LimitStatus, LimitSubject, NumbersIndex};
 use crate::allowlist::operations::Operation;
 use crate::state::{BucketKey, MOST_ATTEMPTS, Shared, Slot, StoreError, StoreStats, Stored};
 use crate::text::time::Timestamp;
@@ -18,6 +18,9 @@ pub(crate) struct LimitBatch<'l, 's> {
 /// One limit, with the bucket of the caller's identity.
 struct LimitBucket<'l> {
     limit: &'l Limit,
+    /// The numbers that apply to the caller.
+    numbers: NumbersIndex,
+    gcra: &'l Gcra,
     place: BucketKey,
     /// Distinguishes its entry from the others of the same identity.
     entry: Option<u64>,
@@ -88,7 +91,9 @@ impl<'l, 's> LimitBatch<'l, 's> {
             }
         };
         let tat = self.slots.get(slot).map_or(0, |slot| slot.tat(&place));
-        self.buckets.push(LimitBucket { limit, place, entry, slot, tat, next: None, charged: None });
+        let numbers = limit.choose(who);
+        let gcra = limit.gcra_of(numbers);
+        self.buckets.push(LimitBucket { limit, numbers, gcra, place, entry, slot, tat, next: None, charged: None });
         Ok(())
     }
 
@@ -103,10 +108,8 @@ impl<'l, 's> LimitBatch<'l, 's> {
 
     /// Checks that no limit is exhausted. Otherwise returns the first exhausted limit.
     pub(crate) fn exceeded(&self) -> Result<(), Refused<'l>> {
-        let exceeded = self.buckets.iter().find(|bucket| {
-            let (limit, tat) = (bucket.limit, bucket.tat);
-            limit.gcra.try_consume(tat, self.now, self.cost).is_none()
-        });
+        let exceeded =
+            self.buckets.iter().find(|bucket| bucket.gcra.try_consume(bucket.tat, self.now, self.cost).is_none());
         exceeded.map_or(Ok(()), |bucket| Err(Refused::Limit(&bucket.limit.name)))
     }
 
@@ -115,8 +118,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
     pub(crate) fn charge(&mut self) -> Result<(), Refused<'l>> {
         let (now, cost) = (self.now, self.cost);
         let take = |bucket: &LimitBucket<'l>, tat| {
-            let limit = bucket.limit;
-            limit.gcra.try_consume(tat, now, cost).map(Some).ok_or(Refused::Limit(&limit.name))
+            bucket.gcra.try_consume(tat, now, cost).map(Some).ok_or(Refused::Limit(&bucket.limit.name))
         };
         for slot in 0..self.slots.len() {
             if let Err(refused) = self.change(slot, take) {
@@ -142,19 +144,16 @@ impl<'l, 's> LimitBatch<'l, 's> {
                 self.change(slot, |bucket, tat| {
                     let Some(charged) = bucket.charged.filter(|_| tat > 0) else { return Ok(None) };
                     // The clock is read after the entry, so every charge in the entry is older than this time.
-                    Ok(Some(bucket.limit.gcra.refund(tat, charged, clock.now()?, cost)))
+                    Ok(Some(bucket.gcra.refund(tat, charged, clock.now()?, cost)))
                 })
             });
         }
         self.buckets.iter_mut().for_each(|bucket| bucket.charged = None);
     }
 
-    /// Returns every limit with its remaining quota for requests like this one.
-    pub(crate) fn statuses(&self) -> impl Iterator<Item = (&'l Limit, LimitStatus)> {
-        self.buckets.iter().map(|bucket| {
-            let standing = bucket.limit.gcra.status(bucket.tat, self.now, self.cost);
-            (bucket.limit, standing)
-        })
+    /// Returns the numbers and the remaining quota of every limit for requests like this one.
+    pub(crate) fn statuses(&self) -> impl Iterator<Item = (NumbersIndex, LimitStatus)> {
+        self.buckets.iter().map(|bucket| (bucket.numbers, bucket.gcra.status(bucket.tat, self.now, self.cost)))
     }
 
     /// Returns the seconds after which no limit is exhausted, if no other request arrives.
@@ -174,10 +173,10 @@ impl<'l, 's> LimitBatch<'l, 's> {
     fn clamp_future_tat(&mut self) -> Result<(), Refused<'l>> {
         let clock = self.shared.clock;
         for slot in 0..self.slots.len() {
-            let exceeds_max_tat = |bucket: &LimitBucket<'_>| bucket.limit.gcra.exceeds_max_tat(bucket.tat, self.now);
+            let exceeds_max_tat = |bucket: &LimitBucket<'_>| bucket.gcra.exceeds_max_tat(bucket.tat, self.now);
             if self.buckets.iter().any(|bucket| bucket.slot == slot && exceeds_max_tat(bucket)) {
                 self.change(slot, |bucket, tat| {
-                    let (gcra, now) = (bucket.limit.gcra, clock.now()?);
+                    let (gcra, now) = (*bucket.gcra, clock.now()?);
                     Ok(gcra.exceeds_max_tat(tat, now).then(|| gcra.exhausted(now)))
                 })?;
             }

@@ -39,7 +39,7 @@ impl<'s> Worker<'s> {
         let source = LimitKey::SOURCE;
         // One credential is refilled each hour.
         let gcra = Gcra::new(1, 3_600 * 1_000_000_000, BURST).unwrap();
-        let limit = |per| Limit { name: "failed".into(), per, gcra, name_hash: None, told: None };
+        let limit = |per| Limit { name: "failed".into(), per, gcra, name_hash: None, told: None, varied: None };
         let usual = Allowed { source: limit(source), signer: limit(source.with(LimitKey::SIGNER)) };
         Self {
             store,

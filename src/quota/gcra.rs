@@ -17,6 +17,8 @@ pub(crate) struct Gcra {
     burst: u32,
     /// Nanoseconds in which an exhausted burst refills: one interval for each request.
     refill: u64,
+    /// The longest refill of all limiters with the same state, in nanoseconds. Usually that of this one.
+    longest: u64,
 }
 
 /// The state of a limiter for requests of a given cost.
@@ -38,7 +40,19 @@ impl Gcra {
             interval,
             burst,
             refill,
+            longest: refill,
         })
+    }
+
+    /// Returns this limiter for a state that limiters with other numbers use too, of which the longest refill is `longest` nanoseconds.
+    ///
+    /// INVARIANT: switching between the numbers of one state gives nobody more requests. The state only says when the limiter becomes idle,
+    /// and no number of it depends on who wrote it. Each limiter allows a request only if the pending time and its own interval are within
+    /// its own refill, and each allowed request adds to the pending time. So the requests under one limiter's numbers are at most those that
+    /// it would allow alone, in whatever order others come between. The pending time must not be cut to the refill of the limiter that
+    /// reads it: with a shorter refill, one request would erase what another limiter has charged. It is cut to the longest.
+    pub(crate) fn shared_with(self, longest: u64) -> Self {
+        Self { longest: self.longest.max(longest), ..self }
     }
 
     /// 366 days, in nanoseconds.
@@ -69,7 +83,8 @@ impl Gcra {
     pub(crate) fn status(self, tat: u64, now: Timestamp, cost: u32) -> LimitStatus {
         let pending = self.pending(tat, now);
         let charge = self.charge(cost).max(1);
-        let remaining = (self.refill() - pending) / charge;
+        // A limiter with a longer refill may have charged more than this one's refill.
+        let remaining = self.refill().saturating_sub(pending) / charge;
         // The next request is allowed when the pending part leaves room for one more than `remaining`. The product does not
         // overflow, because it does not exceed the refill.
         let room = self.refill().saturating_sub(remaining.wrapping_mul(charge).saturating_add(charge));
@@ -84,7 +99,7 @@ impl Gcra {
         tat.saturating_sub(back)
     }
 
-    /// Reports whether an arrival time is further ahead than this limiter ever writes. The clock may have been ahead when it was
+    /// Reports whether an arrival time is further ahead than this limiter, and those with the same state, ever write. The clock may have been ahead when it was
     /// written, or the policy may have had a larger burst.
     pub(crate) fn exceeds_max_tat(self, tat: u64, now: Timestamp) -> bool {
         tat > self.exhausted(now)
@@ -92,7 +107,7 @@ impl Gcra {
 
     /// Returns the arrival time of an exhausted limiter.
     pub(crate) fn exhausted(self, now: Timestamp) -> u64 {
-        now.as_nanos().saturating_add(self.refill())
+        now.as_nanos().saturating_add(self.longest)
     }
 
     /// Returns the nanoseconds by which a request of this cost moves the arrival time. A cost above the burst never fits. Wasm
@@ -102,9 +117,9 @@ impl Gcra {
         if cost <= self.burst { self.interval.get().wrapping_mul(u64::from(cost)) } else { u64::MAX }
     }
 
-    /// Returns the nanoseconds until the limiter is idle, at most the refill.
+    /// Returns the nanoseconds until the limiter is idle, at most the longest refill.
     fn pending(self, tat: u64, now: Timestamp) -> u64 {
-        tat.saturating_sub(now.as_nanos()).min(self.refill())
+        tat.saturating_sub(now.as_nanos()).min(self.longest)
     }
 }
 
@@ -160,6 +175,70 @@ mod tests {
         let corrected = gcra.exhausted(at(0));
         assert!(!gcra.exceeds_max_tat(corrected, at(0)));
         assert!(gcra.try_consume(corrected, at(SECOND), 1).is_some());
+    }
+
+    /// Two limiters use one state: one with a long refill, and one with a short one.
+    fn two_tiers() -> (Gcra, Gcra) {
+        let (long, short) = (Gcra::new(1, SECOND, 100).unwrap(), Gcra::new(1, SECOND, 5).unwrap());
+        let longest = long.refill().max(short.refill());
+        (long.shared_with(longest), short.shared_with(longest))
+    }
+
+    #[test]
+    fn switching_numbers_gives_no_more_requests() {
+        let (long, short) = two_tiers();
+        let mut tat = 0;
+        for _ in 0..100 {
+            tat = long.try_consume(tat, at(0), 1).unwrap();
+        }
+        // The short limiter neither allows a request nor erases what was charged.
+        assert_eq!(short.try_consume(tat, at(0), 1), None);
+        assert!(!short.exceeds_max_tat(tat, at(0)));
+        assert_eq!(long.try_consume(tat, at(0), 1), None);
+        // It states the wait until it allows a request, not just its own refill.
+        assert_eq!(short.status(tat, at(0), 1), LimitStatus { remaining: 0, more_in: 96 * SECOND });
+        assert_eq!(short.try_consume(tat, at(96 * SECOND - 1), 1), None);
+        assert!(short.try_consume(tat, at(96 * SECOND), 1).is_some());
+    }
+
+    #[test]
+    fn each_tier_allows_at_most_its_own_numbers_in_any_order() {
+        let (long, short) = two_tiers();
+        for order in [[true, false], [false, true]] {
+            let (mut tat, mut allowed) = (0, [0_u64; 2]);
+            // 300 s, in each of which both callers try three times.
+            for second in 0..300 {
+                for is_long in order.into_iter().cycle().take(6) {
+                    let gcra = if is_long { long } else { short };
+                    if let Some(next) = gcra.try_consume(tat, at(second * SECOND), 1) {
+                        tat = next;
+                        allowed[usize::from(is_long)] += 1;
+                    }
+                    assert!(!short.exceeds_max_tat(tat, at(second * SECOND)));
+                }
+            }
+            let window = 300 * SECOND;
+            assert!(allowed[0] <= short.most_within(window) && allowed[1] <= long.most_within(window), "{allowed:?}");
+            assert!(allowed[0] + allowed[1] <= long.most_within(window), "{allowed:?}");
+        }
+    }
+
+    #[test]
+    fn a_longer_interval_and_a_state_far_ahead_do_not_overflow() {
+        let year = Gcra::new(1, 86_400 * SECOND, 366).unwrap();
+        let fast = Gcra::new(1_000_000, SECOND, 1).unwrap().shared_with(Gcra::LONGEST_REFILL);
+        for tat in [0, at(0).as_nanos(), u64::MAX - 1, u64::MAX] {
+            for now in [Timestamp::from_nanos(0), at(0), Timestamp::from_nanos(u64::MAX)] {
+                for gcra in [year.shared_with(Gcra::LONGEST_REFILL), fast] {
+                    let status = gcra.status(tat, now, 1);
+                    assert!(status.remaining <= u64::from(gcra.burst()) && status.more_in <= Gcra::LONGEST_REFILL);
+                    let _ = (gcra.try_consume(tat, now, u32::MAX), gcra.exhausted(now), gcra.refund(tat, tat, now, 1));
+                }
+            }
+        }
+        let full = year.exhausted(at(0));
+        assert_eq!(fast.try_consume(full, at(0), 1), None);
+        assert!(!fast.exceeds_max_tat(full, at(0)));
     }
 
     #[test]

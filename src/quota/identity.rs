@@ -101,6 +101,9 @@ impl Limit {
         if per.has(LimitKey::SIGNER) {
             identity = signer(identity, who.signer?);
         }
+        if let Some(varied) = &self.varied {
+            identity = varied.identify(identity, who);
+        }
         let named = per.is_named(who);
         Some(if named { namespace.own(identity, entry.unwrap_or_default()) } else { namespace.slot(identity) })
     }
@@ -132,6 +135,10 @@ impl LimitKey {
     pub(crate) const TOOL: Self = Self(1 << 4);
     /// The signer that a credential names. Only the limit on failed credentials uses it.
     pub(crate) const SIGNER: Self = Self(1 << 5);
+    /// Claims of the token. Clients may choose them.
+    pub(crate) const CLAIM: Self = Self(1 << 6);
+    /// Attributes of the agent.
+    pub(crate) const ATTRIBUTE: Self = Self(1 << 7);
 
     /// Returns a key with the parts of both.
     #[must_use]
@@ -162,12 +169,14 @@ impl LimitKey {
         let tenant_is_named =
             || who.caller.and_then(|caller| caller.token).is_none_or(VerifiedToken::is_of_named_issuer);
         let agent = self.has(Self::AGENT);
-        !self.has(Self::SOURCE) && (!agent || registered()) && (!self.has(Self::ISSUER) || agent || tenant_is_named())
+        !self.has(Self::SOURCE.with(Self::CLAIM))
+            && (!agent || registered())
+            && (!self.has(Self::ISSUER) || agent || tenant_is_named())
     }
 }
 
 /// Adds the tenant to an identity. Without a tenant the identity stays the same.
-fn tenant(identity: Identity, tenant: Option<&str>) -> Identity {
+pub(super) fn tenant(identity: Identity, tenant: Option<&str>) -> Identity {
     match tenant {
         Some(tenant) => identity.text("tenant").text(tenant),
         None => identity,

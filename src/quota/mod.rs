@@ -10,6 +10,7 @@ mod gcra;
 pub(crate) mod held;
 mod identity;
 mod recent;
+mod varied;
 mod waiting;
 
 pub(crate) use batch::{LimitBatch, Refused};
@@ -19,6 +20,7 @@ pub(crate) use fields::{Shown, members, policy_member};
 pub(crate) use gcra::{Gcra, LimitStatus};
 pub(crate) use identity::{Identified, LimitKey, LimitSubject};
 pub(crate) use recent::Recent;
+pub(crate) use varied::{KeyValue, Numbers, NumbersIndex, Varied};
 pub(crate) use waiting::WaitingPlace;
 pub use waiting::WaitingRequests;
 
@@ -35,11 +37,23 @@ pub(crate) struct Limit {
     pub(crate) name_hash: Option<u64>,
     /// Its member of `RateLimit-Policy`, or `None` if clients do not see this limit.
     pub(crate) told: Option<Box<str>>,
+    /// What differs between callers. `None` for most limits.
+    pub(crate) varied: Option<Box<Varied>>,
 }
 
-/// The limits of one request, by their positions in the policy, and their remaining quota for it.
+/// The limits of one request, and their remaining quota for it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct LimitStatuses(pub(crate) Vec<(u32, LimitStatus)>);
+pub struct LimitStatuses(pub(crate) Vec<LimitReport>);
+
+/// One limit of a request, and its remaining quota.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LimitReport {
+    /// The limit's position in the policy.
+    pub(crate) position: u32,
+    /// The numbers that apply to the caller.
+    pub(crate) numbers: NumbersIndex,
+    pub(crate) status: LimitStatus,
+}
 
 impl LimitStatuses {
     /// Reports whether the request has no limits or their state is unknown.

@@ -39,7 +39,7 @@ fn limit(name: &str, burst: u32) -> Limit {
     let gcra = Gcra::new(1_000, SECOND, burst).unwrap();
     assert_eq!(gcra.refill(), INTERVAL * u64::from(burst));
     let per = LimitKey::SOURCE;
-    Limit { name: name.into(), per, gcra, name_hash: Some(crate::text::hash::hash_of(name)), told: None }
+    Limit { name: name.into(), per, gcra, name_hash: Some(crate::text::hash::hash_of(name)), told: None, varied: None }
 }
 
 /// Returns a limit for an identity that the policy names, which has its own key.
