@@ -66,8 +66,10 @@ impl<'a> Check<'a> {
             self.filter_chain(chain, listener);
         }
         if let Some(api) = listener.path("api_listener.api_listener") {
+            let before = self.gates.len();
             let (_, manager) = api.open();
             self.connection_manager(&manager, listener);
+            self.certificates(&api, before);
         }
         if let Some(hidden) = listener.get("fcds_config") {
             self.add(
@@ -86,6 +88,12 @@ impl<'a> Check<'a> {
     }
 
     fn filter_chain(&mut self, chain: &View<'a>, listener: &View<'a>) {
+        let before = self.gates.len();
+        self.network_filters(chain, listener);
+        self.certificates(chain, before);
+    }
+
+    fn network_filters(&mut self, chain: &View<'a>, listener: &View<'a>) {
         for filter in chain.each("filters") {
             let configs = self.configs(&filter);
             if configs.is_empty() && filter.get("config_discovery").is_some() {

@@ -186,7 +186,7 @@ impl<'a> Check<'a> {
     }
 
     /// Returns what a TLS context requires of certificates.
-    fn validation(&self, context: &View<'a>) -> Validation<'a> {
+    pub(super) fn validation(&self, context: &View<'a>) -> Validation<'a> {
         let mut validation = Validation { visible: Vec::new(), hidden: None };
         let Some(common) = context.get("common_tls_context") else { return validation };
         validation.visible.extend(common.get("validation_context"));
@@ -216,11 +216,11 @@ impl<'a> Check<'a> {
 }
 
 /// What a TLS context requires of certificates.
-struct Validation<'a> {
+pub(super) struct Validation<'a> {
     /// The parts that are among the files.
-    visible: Vec<View<'a>>,
+    pub(super) visible: Vec<View<'a>>,
     /// The reference to a part that is not.
-    hidden: Option<View<'a>>,
+    pub(super) hidden: Option<View<'a>>,
 }
 
 /// The settings of a cluster that take the name of the server from the request.
@@ -241,7 +241,7 @@ impl Options {
 }
 
 /// Returns whether a validation context states whose certificates are accepted.
-fn has_authority(part: &View<'_>) -> bool {
+pub(super) fn has_authority(part: &View<'_>) -> bool {
     let pinned = ["verify_certificate_spki", "verify_certificate_hash"];
     part.get("trusted_ca").is_some() || pinned.iter().any(|field| !part.each(field).is_empty())
 }

@@ -151,6 +151,14 @@ codes! {
         "The gateway accepts the certificate of another host for a server from which the policy fetches keys, or does not send the host's name (SNI)."
     FetchElsewhere "fetch_elsewhere" Warning
         "The policy fetches keys from another server than that of the URL. This is correct only for your own proxy."
+    CertificatesUnseen "certificates_unseen" Warning
+        "The policy identifies clients by their certificates, and a listener in front of the gate asks for none, or accepts connections without TLS: certificates identify nobody there."
+    CertificatesUnvalidated "certificates_unvalidated" Error
+        "The policy identifies clients by their certificates, and a listener in front of the gate accepts certificates that it does not validate: anyone can make a certificate with the name of an agent."
+    TrustDomainsShared "trust_domains_shared" Error
+        "The policy accepts several SPIFFE trust domains, and a listener in front of the gate validates all certificates with the same authorities: the authority of one trust domain can issue certificates of another."
+    TrustDomainsDiffer "trust_domains_differ" Warning
+        "The validator of a listener has other SPIFFE trust domains than the policy, so clients are rejected by one of them."
     AcceptedNothing "accepted_nothing" Warning
         "A comment accepts a finding that does not exist."
 }

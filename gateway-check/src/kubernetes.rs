@@ -1,5 +1,6 @@
 //! Checks Kubernetes resources: which gateways contain the gate, and what routes do apart from it.
 
+mod certificates;
 mod envoy_gateway;
 mod istio;
 mod istio_auth;
@@ -46,7 +47,9 @@ impl<'a> Check<'a> {
         let plugins = self.plugins();
         self.istio(&plugins);
         self.istio_auth(&plugins);
+        self.istio_certificates(&plugins);
         self.envoy_gateway();
+        self.envoy_gateway_certificates();
         for route in self.world.objects.clone() {
             match (route.group, route.kind) {
                 (GATEWAY_API, "HTTPRoute" | "GRPCRoute") => self.gateway_api_route(&route),

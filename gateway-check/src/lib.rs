@@ -7,6 +7,7 @@
 mod ahead;
 mod behind;
 mod bypass;
+mod certificates;
 mod envoy;
 mod fetched;
 mod filters;

@@ -4,6 +4,7 @@
 pub use callgate_testbed::{build, client, demo, envoy, paths, python, quickstart, upstream};
 
 pub mod bench;
+pub mod certificates;
 pub mod compose;
 pub mod conformance;
 pub mod container;

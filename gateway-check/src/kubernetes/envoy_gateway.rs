@@ -8,7 +8,7 @@ use crate::view::View;
 use crate::world::Object;
 
 /// The group of its policies.
-const GROUP: &str = "gateway.envoyproxy.io";
+pub(super) const GROUP: &str = "gateway.envoyproxy.io";
 
 impl<'a> Check<'a> {
     pub(super) fn envoy_gateway(&mut self) {
@@ -191,7 +191,7 @@ impl<'a> Check<'a> {
 }
 
 /// What a policy is for.
-fn targets<'a>(policy: &View<'a>) -> Vec<View<'a>> {
+pub(super) fn targets<'a>(policy: &View<'a>) -> Vec<View<'a>> {
     let mut targets = policy.each("spec.target_refs");
     targets.extend(policy.path("spec.target_ref"));
     targets

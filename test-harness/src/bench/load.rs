@@ -3,31 +3,40 @@
 //! A burst is sent on every connection before the first response is read. The gateway is therefore busy from the first request to the last,
 //! independent of their cost, and wakes up about once per burst in every row. The load generator's own cost is not counted.
 
-use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
+use crate::client::Transport;
+
 const PATIENCE: Duration = Duration::from_secs(30);
 const MOST_BYTES: usize = 16 << 10;
 const MOST_HEADERS: usize = 32;
+/// The end of a response in the chunked transfer coding.
+const LAST_CHUNK: &[u8] = b"\r\n0\r\n\r\n";
 
 /// Open connections to one listener.
 pub(super) struct Clients {
-    connections: Vec<TcpStream>,
+    connections: Vec<Box<dyn Transport>>,
     buffer: Vec<u8>,
 }
 
 impl Clients {
     pub(super) fn connect(address: SocketAddr, connections: usize) -> Result<Self> {
-        let open = |_| -> Result<TcpStream> {
+        let open = || -> Result<Box<dyn Transport>> {
             let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
             stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
             stream.set_nodelay(true).context("cannot set an option of the socket")?;
-            Ok(stream)
+            Ok(Box::new(stream))
         };
-        Ok(Self { connections: (0..connections).map(open).collect::<Result<_>>()?, buffer: vec![0; MOST_BYTES] })
+        Self::open(connections, open)
+    }
+
+    /// Opens as many connections in another way.
+    pub(super) fn open(connections: usize, open: impl Fn() -> Result<Box<dyn Transport>>) -> Result<Self> {
+        let connections = (0..connections).map(|_| open()).collect::<Result<_>>()?;
+        Ok(Self { connections, buffer: vec![0; MOST_BYTES] })
     }
 
     /// Sends these requests, in one burst on all connections after the other.
@@ -47,7 +56,7 @@ impl Clients {
                 sent += 1;
             }
             for connection in self.connections.iter_mut().take(sent) {
-                let status = answer(connection, &mut self.buffer)?;
+                let status = answer(connection.as_mut(), &mut self.buffer)?;
                 ensure!(expected(status), "unexpected response to a request: {status}");
             }
         }
@@ -61,7 +70,7 @@ pub(super) fn is_ok(status: u16) -> bool {
 }
 
 /// Reads one complete response and returns its status.
-fn answer(connection: &mut TcpStream, buffer: &mut [u8]) -> Result<u16> {
+fn answer(connection: &mut dyn Transport, buffer: &mut [u8]) -> Result<u16> {
     let mut filled = 0;
     loop {
         let room = buffer.get_mut(filled..).unwrap_or_default();
@@ -74,7 +83,15 @@ fn answer(connection: &mut TcpStream, buffer: &mut [u8]) -> Result<u16> {
         let mut parsed = httparse::Response::new(&mut headers);
         let read = buffer.get(..filled).unwrap_or_default();
         if let httparse::Status::Complete(head) = parsed.parse(read).context("the response is not HTTP")? {
-            let length = parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case("content-length"));
+            let header = |name| parsed.headers.iter().find(|header| header.name.eq_ignore_ascii_case(name));
+            if header("transfer-encoding").is_some() {
+                // No response of these measurements contains a line like that of the last chunk.
+                if read.get(head..).is_some_and(|body| body.ends_with(LAST_CHUNK)) {
+                    return parsed.code.context("the response has no status");
+                }
+                continue;
+            }
+            let length = header("content-length");
             let length = length.and_then(|length| std::str::from_utf8(length.value).ok()?.parse::<usize>().ok());
             let whole = head + length.context("the response has no length")?;
             ensure!(filled <= whole, "received more bytes than one response");

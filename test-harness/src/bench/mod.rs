@@ -5,6 +5,7 @@
 //! same round.
 
 mod callee;
+mod certificate;
 mod configure;
 mod contention;
 pub mod costs;
@@ -12,6 +13,7 @@ mod cpu;
 mod fetched;
 mod instructions;
 mod load;
+mod mcp;
 mod native;
 mod policies;
 mod policy_service;
@@ -135,6 +137,12 @@ pub fn some_rows(names: &[String]) -> Result<()> {
     if names.iter().any(|name| name == "signed") {
         rows.extend(signed::measure(&filter, &Size::SHORT)?);
     }
+    if names.iter().any(|name| name == "mcp") {
+        rows.extend(mcp::measure(&filter, &Size::SHORT)?);
+    }
+    if names.iter().any(|name| name == "certificate") {
+        rows.extend(certificate::measure(&filter, &Size::SHORT)?);
+    }
     ensure!(rows.len() > 1, "unknown row; expected the name of a row in the JSON");
     println!("{}", report::of_rows(&rows));
     Ok(())
@@ -179,6 +187,8 @@ pub fn measure(size: &Size) -> Result<Report> {
     let mut rows = measure_rows(&filter, size, |name| name != POLICY_SERVICE || size.policy_service)?;
     rows.extend(contention::measure(&filter, size)?);
     rows.extend(signed::measure(&filter, size)?);
+    rows.extend(mcp::measure(&filter, size)?);
+    rows.extend(certificate::measure(&filter, size)?);
     Ok(Report {
         envoy: envoy::pinned_version()?,
         connections: size.connections,

@@ -162,6 +162,11 @@ pub(super) fn buffer() -> Value {
     filter("buffer", "buffer.v3.Buffer", json!({ "max_request_bytes": 1 << 20 }))
 }
 
+/// Returns the filter that parses requests of MCP and rejects everything else that clients post.
+pub(super) fn mcp() -> Value {
+    filter("mcp", "mcp.v3.Mcp", json!({ "traffic_mode": "REJECT_NO_MCP" }))
+}
+
 /// Returns the authorization filter, which checks method, path and claims.
 fn rbac(rules: &[Rule<'_>]) -> Value {
     let regex = |regex: &str| json!({ "safe_regex": { "regex": regex } });

@@ -10,21 +10,26 @@ use crate::quickstart::{self, HOST, Issuer, set};
 /// The endpoint that is called. It requires its own scopes and those of its effect, binds the path to the token and to the agent, and
 /// rejects forms.
 pub(super) const ENDPOINT: &str = "pulls.create";
-const AGENT: &str = "coding-agent";
-const SCOPES: &str = "code:read code:write pulls:write";
+pub(super) const AGENT: &str = "coding-agent";
+pub(super) const SCOPES: &str = "code:read code:write pulls:write";
 /// The gateway's cluster for the server from which the gate fetches keys.
 pub(super) const KEY_CLUSTER: &str = "idp";
 
 /// Returns the quickstart's policy with limits that are never reached, because rejected requests are not measured.
 pub(super) fn quickstart() -> Result<Value> {
     let mut policy = quickstart::policy_with_keys()?;
+    raise_limits(&mut policy);
+    Ok(policy)
+}
+
+/// Raises the limits of a policy, so that no request reaches them.
+pub(super) fn raise_limits(policy: &mut Value) {
     for limit in
         policy.get_mut("limits").and_then(Value::as_object_mut).into_iter().flat_map(|limits| limits.values_mut())
     {
         set(limit, "rate", "1000000/1s");
         set(limit, "burst", 1_000_000);
     }
-    Ok(policy)
 }
 
 /// Returns the policy without its limits.
@@ -114,6 +119,11 @@ pub(super) fn call(token: &str) -> Request {
     request("/repos", token)
 }
 
+/// Returns the measured request without its token.
+pub(super) fn call_without_token() -> Request {
+    with_headers(Request::post("/repos/acme/gateway/pulls").host(HOST))
+}
+
 /// Returns requests of some agents of a policy from [`of_size`], spread over the whole policy, each to a different endpoint.
 pub(super) fn calls_of_size(issuer: &Issuer, size: usize, calls: usize) -> Vec<Request> {
     let spread = (0..calls).map(|call| call * size / calls);
@@ -133,9 +143,11 @@ pub(super) fn remove(object: &mut Value, name: &str) {
 }
 
 fn request(prefix: &str, token: &str) -> Request {
-    Request::post(format!("{prefix}/acme/gateway/pulls"))
-        .host(HOST)
-        .bearer(token)
+    with_headers(Request::post(format!("{prefix}/acme/gateway/pulls")).host(HOST).bearer(token))
+}
+
+fn with_headers(request: Request) -> Request {
+    request
         .header("User-Agent", "agent/1.0")
         .header("Accept", "application/json")
         .header("Content-Type", "application/json")

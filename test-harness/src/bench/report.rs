@@ -13,7 +13,7 @@ use super::instructions::Instructions;
 
 /// The cost ratios of pairs of rows, with their upper bounds. The bounds tolerate noise of the machine, but not a decision that becomes 50%
 /// more expensive.
-const RATIOS: [(&str, &str, &str, Option<f64>); 14] = [
+const RATIOS: [(&str, &str, &str, Option<f64>); 17] = [
     ("warm_vs_native_cached", "warm", "native_cached", Some(2.0)),
     ("same_calls_vs_native_cached", "same_calls", "native_cached", None),
     // The instructions of both differ by at most 1 %. The rest is noise, and two modules at different places in memory.
@@ -29,6 +29,11 @@ const RATIOS: [(&str, &str, &str, Option<f64>); 14] = [
     ("signed_ed25519_vs_native_eddsa", "signed_ed25519", "native_eddsa", Some(1.0)),
     ("signed_hmac_vs_native_eddsa", "signed_hmac", "native_eddsa", Some(0.4)),
     ("limit_contention", "limits_4", "limits_1", Some(1.5)),
+    // The native filter parses the request and decides nothing.
+    ("mcp_call_vs_native", "mcp_call", "mcp_native", None),
+    // Both add to a listener with TLS, of which each request costs the same.
+    ("certificate_vs_token", "certificate", "token_over_tls", None),
+    ("certificate_bound_vs_token", "certificate_bound", "token_over_tls", None),
 ];
 const MOST_CONFIGURE_MS: f64 = 500.0;
 const MOST_MEMORY_MIB: f64 = 64.0;
