@@ -27,6 +27,8 @@ pub(super) struct Facts {
     pub(super) body: Option<u64>,
     /// Whether the policy filters the lists in answers of MCP servers.
     pub(super) filters_answers: bool,
+    /// Whether open streams are checked again.
+    pub(super) rechecks_streams: bool,
     /// The prefix of the gate's headers, in lower case.
     pub(super) prefix: String,
     /// The headers, other than `Authorization`, in which clients send tokens and API keys, in lower case.
@@ -55,6 +57,7 @@ impl Facts {
             fetched: loaded.policy.fetched_hosts(),
             body: loaded.policy.largest_held_body(),
             filters_answers: callgate_kit::capabilities::filters_answers(document),
+            rechecks_streams: callgate_kit::capabilities::rechecks_streams(document),
             prefix: text("/audit/headers/prefix").unwrap_or(HEADER_PREFIX).to_ascii_lowercase(),
             credential_headers: loaded.policy.credential_headers().map(str::to_owned).collect(),
             claim_headers: loaded.policy.claim_headers().map(str::to_owned).collect(),
