@@ -145,6 +145,7 @@ impl<'a> Check<'a> {
         let needed = capabilities::required(
             facts.is_some_and(|facts| !facts.fetched.is_empty()),
             facts.is_some_and(|facts| facts.filters_answers),
+            facts.is_some_and(|facts| facts.rechecks_streams),
         );
         let missing: Vec<&str> = needed.filter(|name| allowed.value.get(*name).is_none()).collect();
         if let Some(first) = missing.first() {

@@ -29,6 +29,8 @@ pub(super) struct Facts {
     pub(super) filters_answers: bool,
     /// The SPIFFE trust domains whose certificates the policy accepts; `None` if certificates identify nobody.
     pub(super) certificates: Option<BTreeSet<String>>,
+    /// Whether open streams are checked again.
+    pub(super) rechecks_streams: bool,
     /// The prefix of the gate's headers, in lower case.
     pub(super) prefix: String,
     /// The headers, other than `Authorization`, in which clients send tokens and API keys, in lower case.
@@ -61,6 +63,7 @@ impl Facts {
                 let domains = tls.get("trust_domains").and_then(Value::as_array).into_iter().flatten();
                 domains.filter_map(Value::as_str).map(str::to_owned).collect()
             }),
+            rechecks_streams: callgate_kit::capabilities::rechecks_streams(document),
             prefix: text("/audit/headers/prefix").unwrap_or(HEADER_PREFIX).to_ascii_lowercase(),
             credential_headers: loaded.policy.credential_headers().map(str::to_owned).collect(),
             claim_headers: loaded.policy.claim_headers().map(str::to_owned).collect(),

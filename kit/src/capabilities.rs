@@ -7,7 +7,7 @@
 //! Apart from the callback for the bodies of responses, the list does not depend on the policy. Envoy reuses a VM for an update with the same module, and the VM keeps the capabilities
 //! with which it was created. If only policies that fetch documents had the calls for that, the first update to such a policy would
 //! require a restart. The callback for the bodies of responses costs every response a call into the VM, so only gateways whose policies
-//! filter the lists of MCP servers have it; the first update to such a policy requires a restart.
+//! filter the lists of MCP servers, or check open streams again, have it; the first update to such a policy requires a restart.
 
 use serde_json::Value;
 
@@ -61,8 +61,12 @@ const VERIFYING: &str = "proxy_call_foreign_function";
 const FETCHING: [&str; 4] =
     ["proxy_http_call", "proxy_on_http_call_response", "proxy_continue_stream", "clock_time_get"];
 
-/// The capabilities that only policies need that filter the answers of MCP servers.
-pub const ANSWERING: [&str; 2] = ["proxy_on_response_body", "proxy_set_buffer_bytes"];
+/// The capabilities that only policies need that filter the answers of MCP servers. Policies that check open streams again need the
+/// first one.
+pub const ANSWERING: [&str; 2] = [RESPONDING, "proxy_set_buffer_bytes"];
+
+/// The callback for the bodies of responses.
+const RESPONDING: &str = "proxy_on_response_body";
 
 /// Returns whether a policy filters the answers of MCP servers: an endpoint has `protocol: mcp` and not `list: unfiltered`.
 #[must_use]
@@ -75,16 +79,33 @@ pub fn filters_answers(policy: &Value) -> bool {
     })
 }
 
-/// Returns the capabilities that a gateway with this policy should allow.
-pub fn allowed(policy: &Value) -> impl Iterator<Item = &'static str> {
-    CAPABILITIES.iter().copied().chain(ANSWERING.into_iter().filter(|_| filters_answers(policy)))
+/// Returns whether a policy checks open streams again: an endpoint has `streams: recheck`.
+#[must_use]
+pub fn rechecks_streams(policy: &Value) -> bool {
+    let endpoints = policy.get("endpoints").and_then(Value::as_array);
+    endpoints.into_iter().flatten().any(|endpoint| endpoint.get("streams").is_some_and(|streams| streams == "recheck"))
 }
 
-/// Returns the capabilities without which the filter does not work under a policy that fetches documents, or filters answers.
-pub fn required(fetches: bool, filters: bool) -> impl Iterator<Item = &'static str> {
+/// Returns the capabilities for responses that a gateway with this policy should allow in addition to [`CAPABILITIES`].
+pub fn answering(policy: &Value) -> impl Iterator<Item = &'static str> {
+    needed_for_responses(filters_answers(policy), rechecks_streams(policy))
+}
+
+fn needed_for_responses(filters: bool, rechecks: bool) -> impl Iterator<Item = &'static str> {
+    ANSWERING.into_iter().filter(move |name| filters || rechecks && *name == RESPONDING)
+}
+
+/// Returns the capabilities that a gateway with this policy should allow.
+pub fn allowed(policy: &Value) -> impl Iterator<Item = &'static str> {
+    CAPABILITIES.iter().copied().chain(answering(policy))
+}
+
+/// Returns the capabilities without which the filter does not work under a policy that fetches documents, filters answers, or checks
+/// open streams again.
+pub fn required(fetches: bool, filters: bool, rechecks: bool) -> impl Iterator<Item = &'static str> {
     let always = CAPABILITIES.iter().copied();
     let needed = always.filter(move |name| *name != VERIFYING && (fetches || !FETCHING.contains(name)));
-    needed.chain(ANSWERING.into_iter().filter(move |_| filters))
+    needed.chain(needed_for_responses(filters, rechecks))
 }
 
 #[cfg(test)]
@@ -95,7 +116,8 @@ mod tests {
 
     #[test]
     fn policies_that_fetch_nothing_require_no_calls_to_clusters() {
-        let (with, without): (Vec<_>, Vec<_>) = (required(true, false).collect(), required(false, false).collect());
+        let (with, without): (Vec<_>, Vec<_>) =
+            (required(true, false, false).collect(), required(false, false, false).collect());
         assert_eq!((with.len(), without.len()), (CAPABILITIES.len() - 1, CAPABILITIES.len() - 5));
         assert!(FETCHING.iter().all(|name| with.contains(name) && !without.contains(name)));
     }
@@ -114,6 +136,18 @@ mod tests {
             assert_eq!(has, filters);
         }
         assert!(!filters_answers(&json!({})));
-        assert_eq!(required(false, true).count(), required(false, false).count() + 2);
+        assert_eq!(required(false, true, false).count(), required(false, false, false).count() + 2);
+    }
+
+    #[test]
+    fn policies_that_check_streams_again_require_the_bodies_of_responses_and_change_none() {
+        let policy = |endpoint: Value| json!({ "endpoints": [{ "id": "other" }, endpoint] });
+        for (endpoint, rechecks) in [(json!({ "streams": "recheck" }), true), (json!({ "id": "none" }), false)] {
+            let policy = policy(endpoint);
+            assert_eq!(rechecks_streams(&policy), rechecks, "{policy}");
+            assert_eq!(answering(&policy).collect::<Vec<_>>(), if rechecks { vec![RESPONDING] } else { vec![] });
+        }
+        let required: Vec<_> = required(false, false, true).collect();
+        assert!(required.contains(&RESPONDING) && !required.contains(&"proxy_set_buffer_bytes"));
     }
 }

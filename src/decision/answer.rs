@@ -220,6 +220,24 @@ impl Answer {
         }
     }
 
+    /// Returns the answer with which an open stream is ended. The client gets it only if the response has not begun; otherwise the
+    /// gateway resets the stream.
+    #[cfg(any(test, target_arch = "wasm32"))]
+    pub(crate) fn ended(reason: Reason) -> Self {
+        let (row, disclosed) = (reason.row(), reason.disclosed());
+        let mut headers = vec![("cache-control", "no-store".to_owned())];
+        if row.status == 401 {
+            headers.push(("www-authenticate", "Bearer error=\"invalid_token\"".to_owned()));
+        }
+        Self {
+            status: row.status,
+            headers,
+            body: format!("{}: {}", disclosed.code, disclosed.title),
+            grpc_status: Some(grpc_status(row.status)),
+            details: format!("callgate_{}", row.code),
+        }
+    }
+
     /// Returns the answer to a request that could not be decided because the host failed.
     #[must_use]
     pub fn host_error() -> Self {
@@ -247,6 +265,16 @@ mod tests {
             assert!(!is_grpc(Some(no.as_bytes())), "{no}");
         }
         assert!(!is_grpc(None));
+    }
+
+    #[test]
+    fn the_end_of_a_stream_discloses_no_more_than_a_denial() {
+        let ended = Answer::ended(Reason::AgentSuspended);
+        assert_eq!((ended.status, ended.details.as_str()), (403, "callgate_agent_suspended"));
+        assert!(!ended.body.contains("suspended"), "{}", ended.body);
+        let revoked = Answer::ended(Reason::TokenRevoked);
+        assert!(revoked.headers.iter().any(|(name, _)| *name == "www-authenticate"), "RFC 9110, section 15.5.2");
+        assert_eq!((revoked.status, revoked.grpc_status), (401, Some(16)));
     }
 
     #[test]

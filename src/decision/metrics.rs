@@ -153,6 +153,15 @@ pub const TOOLS_CHANGED: Metric = Metric {
             gateway's log has the name of each.",
 };
 
+/// Counts open streams that were ended.
+pub const STREAMS_ENDED: Metric = Metric {
+    name: "callgate.streams.ended",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Open streams that were ended because their credential expired, was revoked or was suspended (`streams: recheck`). The record \
+            of each has the reason, and so has the gateway's log.",
+};
+
 /// Counts fetched keys that are not used.
 pub const KEYS_DROPPED: Metric = Metric {
     name: "callgate.keys.dropped",
@@ -179,7 +188,7 @@ pub const KEYS_WAITING: Metric = Metric {
 };
 
 /// All metrics.
-pub const ALL: [Metric; 18] = [
+pub const ALL: [Metric; 19] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
     TOKEN_CACHE_MISSES,
@@ -198,6 +207,7 @@ pub const ALL: [Metric; 18] = [
     KEYS_WAITING,
     ANSWERS_REPLACED,
     TOOLS_CHANGED,
+    STREAMS_ENDED,
 ];
 
 impl Metric {

@@ -1,6 +1,7 @@
 //! Carries out the decision about one request: in a callback of its stream, or in one of the root context for a request that waits.
 
 use super::gate::{Failure, Gate, PendingRecord};
+use super::recheck::OpenStream;
 use super::{Host, HostError, Map};
 use crate::decision::answer::Answer;
 use crate::decision::upstream::Change;
@@ -18,6 +19,8 @@ pub(super) struct Output {
     pub(super) dpop_nonce: Option<String>,
     /// What the caller sees of the lists in the response, if they are filtered.
     pub(super) lists: Option<ListRules>,
+    /// The stream, if its credential is checked again while data flows.
+    pub(super) open: Option<OpenStream>,
     /// Whether the filter answered the request. A second answer is undefined behavior in Envoy, and nothing may be forwarded
     /// after an answer.
     pub(super) answered: bool,
@@ -43,6 +46,7 @@ impl<H: Host> Exchange<'_, H> {
     /// Carries out a decision.
     pub(super) fn apply(&mut self, mut decision: Decision<'_>) -> Result<Next, Failure> {
         if let Decision::Allow(allow) = &decision {
+            self.output.open = OpenStream::new(allow, self.gate)?;
             self.change(allow)?;
         }
         let record = self.gate.emit_record(&decision.record());
@@ -71,6 +75,7 @@ impl<H: Host> Exchange<'_, H> {
 
     /// Forwards the headers of a request whose body is still to be checked.
     pub(super) fn forward_head(&mut self, allow: &Allow<'_>) -> Result<(), Failure> {
+        self.output.open = OpenStream::new(allow, self.gate)?;
         self.change(allow)?;
         self.output.limits = allow.facts().limits().clone();
         // A request without a record must not be forwarded.

@@ -37,6 +37,8 @@ pub(super) struct Memory {
     pub(super) contexts: RefCell<Vec<u32>>,
     pub(super) periods: RefCell<Vec<Duration>>,
     pub(super) seconds: Cell<u64>,
+    /// The nanoseconds after the whole seconds.
+    pub(super) nanos: Cell<u64>,
     pub(super) millis: Cell<u64>,
     /// The upstreams and paths of calls.
     pub(super) calls: RefCell<Vec<String>>,
@@ -234,7 +236,7 @@ impl Host for Fake {
 
     fn now(&self, _: ClockCall) -> Result<Timestamp, HostError> {
         self.call_is("now")?;
-        Ok(Timestamp::from_secs(self.0.seconds.get()))
+        Ok(Timestamp::from_secs(self.0.seconds.get()).plus(Duration::from_nanos(self.0.nanos.get())))
     }
 
     fn monotonic(&self) -> Result<Monotonic, HostError> {

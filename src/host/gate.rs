@@ -17,6 +17,7 @@ use crate::identity::token::{SecretLookup, TokenCache};
 use crate::policy::{Endpoint, Features, GATEWAY_VARIABLE, Policy, RecordPlace, Store, must_accept};
 use crate::quota::WaitingRequests;
 use crate::quota::held::HeldBytes;
+use crate::reason::Reason;
 use crate::request::incoming::{DecisionId, Request};
 use crate::response::filter::AnswerFault;
 use crate::text::time::Timestamp;
@@ -26,10 +27,12 @@ use crate::text::time::Timestamp;
 pub(super) struct Gate<H: Host> {
     pub(super) host: H,
     pub(super) engine: Rc<Engine>,
-    metrics: Metrics<H>,
+    pub(super) metrics: Metrics<H>,
     ids: RefCell<DecisionIds>,
     /// Whether the gateway forwarded a request that the filter held.
     bypassed: Cell<bool>,
+    /// Whether the gateway forwarded data of a stream that is checked again, without showing it to the filter.
+    pub(super) unchecked: Cell<bool>,
 }
 
 thread_local! {
@@ -82,6 +85,8 @@ pub(super) enum Failure {
     Bypassed,
     /// The gateway forwards the bodies of responses without showing them to the filter.
     Unfiltered,
+    /// The gateway forwards data of streams that are checked again without showing it to the filter.
+    Unchecked,
 }
 
 impl<H: Host> Gate<H> {
@@ -135,6 +140,7 @@ impl<H: Host> Gate<H> {
             metrics,
             ids: RefCell::default(),
             bypassed: Cell::default(),
+            unchecked: Cell::default(),
         };
         if opens_early {
             gate.open().map_err(Why::Undecided)?;
@@ -312,12 +318,26 @@ impl<H: Host> Gate<H> {
         self.put(&record.to_json())
     }
 
-    /// Adds the outcome of the request to its record. The gateway writes the access log after this.
-    pub(super) fn complete(&self, PendingRecord(json): PendingRecord) {
+    /// Adds the outcome of the request to its record: what the gateway reports, or the reason for which its stream was `ended`. The
+    /// gateway writes the access log after this.
+    pub(super) fn complete(&self, record: Option<PendingRecord>, ended: Option<Reason>) {
+        // The record of a stream that was ended has its end, whatever the policy says about outcomes.
+        let stored = || ended.and_then(|_| self.stored_record());
+        let Some(PendingRecord(json)) = record.or_else(stored) else { return };
         let outcome = completion::of_the_stream(&self.host, self.policy().features.numbers);
+        let outcome = match ended {
+            Some(reason) => outcome.ended_for(reason),
+            None => outcome,
+        };
         if let Err(error) = self.put(&outcome.complete(json)) {
             log::warn!("cannot add the outcome to a record: {error}");
         }
+    }
+
+    /// Returns the record that is stored for the current stream.
+    fn stored_record(&self) -> Option<PendingRecord> {
+        let RecordPlace::Property(path) = self.policy().features.record else { return None };
+        self.host.property(path.as_bytes()).ok().flatten().map(PendingRecord)
     }
 
     /// Stores a record where the access log finds it.
@@ -411,6 +431,10 @@ impl fmt::Display for Failure {
             Self::Unfiltered => f.write_str(
                 "the gateway forwarded an answer whose lists must be filtered without showing it to the filter, so messages are denied; \
                  allow the capabilities `proxy_on_response_body` and `proxy_set_buffer_bytes`",
+            ),
+            Self::Unchecked => f.write_str(
+                "the gateway forwarded data of a stream with `streams: recheck` without showing it to the filter, so such requests are \
+                 denied; allow the capability `proxy_on_response_body`",
             ),
             Self::Bypassed => f.write_str(
                 "the gateway forwarded a request that the filter held for its body or for keys, so requests that must be held are denied; \

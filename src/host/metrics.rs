@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::{Host, HostError};
 use crate::decision::metrics::{
     ANSWERS_REPLACED, DECISIONS, HELD_BYTES, KEYS_AGE, KEYS_DROPPED, KEYS_FETCH_FAILED, KEYS_FETCHED, KEYS_WAITING,
-    LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE, TOKEN_CACHE_BYTES,
-    TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES, TOOLS_CHANGED,
+    LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE, STREAMS_ENDED,
+    TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES, TOOLS_CHANGED,
 };
 use crate::evaluate::DocumentEvent;
 use crate::identity::token::CacheUsage;
@@ -56,6 +56,7 @@ struct Figures {
     keys_waiting: Option<u32>,
     answers_replaced: u32,
     tools_changed: u32,
+    streams_ended: u32,
 }
 
 thread_local! {
@@ -153,6 +154,13 @@ impl<H: Host> Metrics<H> {
         }
     }
 
+    /// Counts an open stream that was ended.
+    pub(super) fn tell_stream_ended(&self) {
+        if let Some(figures) = &self.figures {
+            self.change(figures.streams_ended, 1);
+        }
+    }
+
     /// Reports the number of bytes that this VM holds for requests.
     pub(super) fn tell_held(&self, bytes: u64) {
         let Some(metric) = self.figures.as_ref().and_then(|figures| figures.held_bytes) else { return };
@@ -228,6 +236,7 @@ impl Figures {
             keys_waiting: gauge(KEYS_WAITING)?,
             answers_replaced: define(ANSWERS_REPLACED)?,
             tools_changed: define(TOOLS_CHANGED)?,
+            streams_ended: define(STREAMS_ENDED)?,
         })
     }
 }

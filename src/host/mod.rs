@@ -1,7 +1,7 @@
 //! Adapters that run the engine in a gateway.
 //!
 //! The code that all gateways share is written against the [`Host`] trait: a policy in force ([`gate`]), the phases of a
-//! request ([`stream`]), the timer that ends requests whose bodies do not arrive ([`waiting`]), records and metrics. `wasm`
+//! request ([`stream`]), open streams ([`recheck`]), the timer that ends requests whose bodies do not arrive ([`waiting`]), records and metrics. `wasm`
 //! implements the trait for proxy-wasm. Adapters fetch the engine's inputs and carry out its decisions. They make no decisions
 //! themselves, with one exception: they deny a request if a host call for it fails.
 
@@ -24,6 +24,9 @@ mod gate;
 #[cfg(test)]
 mod key_tests;
 mod metrics;
+mod recheck;
+#[cfg(test)]
+mod recheck_tests;
 mod response;
 #[cfg(test)]
 mod response_tests;

@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use super::exchange::{Exchange, Next, Output, send};
 use super::gate::{Failure, Gate};
+use super::recheck::OpenStream;
 use super::response::{FilteredResponse, HeadersChecked};
 use super::waiting::{Arrival, Owned, Waiting, WaitingList, WaitingRequest};
 use super::{Host, HostError, Map};
@@ -21,7 +22,7 @@ const REMOTE_ADDRESS: &[u8] = b"remote_addr";
 /// The address of the upstream. It exists once the gateway has chosen where to forward the request to.
 pub(super) const UPSTREAM_ADDRESS: &[u8] = b"upstream\0address";
 /// The size of the response's body that the client got.
-const RESPONSE_SIZE: &[u8] = b"response\0size";
+pub(super) const RESPONSE_SIZE: &[u8] = b"response\0size";
 /// Path and query as the client sent them, on gateways that decode `:path`.
 const REQUEST_TARGET: &[u8] = b"request\0path";
 
@@ -67,6 +68,9 @@ impl<H: Host> HttpStream<H> {
         if self.output.answered || self.waits_for_keys(Arrival { size, ended: end_of_stream, trailers: false }) {
             return StreamAction::Pause;
         }
+        if self.waiting.is_none() && self.must_end() {
+            return StreamAction::Pause;
+        }
         // A gateway that does not report the end of a request delivers the whole body in one callback.
         let at_once = self.gate.as_ref().is_some_and(|gate| !gate.features().tells_end);
         let next = self.receive_body(Some(size), end_of_stream || at_once);
@@ -92,6 +96,9 @@ impl<H: Host> HttpStream<H> {
         if self.was_forwarded_while_held() {
             return self.fail(&Failure::Bypassed);
         }
+        if let Some(open) = &mut self.output.open {
+            open.on_response_headers(end_of_stream);
+        }
         if let Some(action) = self.filter_response(end_of_stream) {
             return action;
         }
@@ -107,6 +114,12 @@ impl<H: Host> HttpStream<H> {
 
     /// Handles a part of the response's body, in which the gateway has `size` bytes.
     pub(super) fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> StreamAction {
+        if let Some(open) = &mut self.output.open {
+            open.on_response_body();
+        }
+        if self.must_end() {
+            return StreamAction::Pause;
+        }
         let (Some(gate), Some(response)) = (&self.gate, &mut self.response) else { return StreamAction::Continue };
         if let Err(failure) = response.on_body(&self.host, gate, size, end_of_stream) {
             log::error!("a part of an answer is removed because the host failed: {failure}");
@@ -138,9 +151,11 @@ impl<H: Host> HttpStream<H> {
                 }
             });
         }
-        if let Some(record) = self.output.record.take() {
-            gate.complete(record);
+        let open = self.output.open.as_ref();
+        if let Some(open) = open.filter(|_| !self.output.answered) {
+            open.on_log(&self.host, gate);
         }
+        gate.complete(self.output.record.take(), open.and_then(OpenStream::ended));
     }
 
     /// Prepares to filter the lists in the response, if the caller does not see all of their items. Returns what happens to a response
@@ -271,6 +286,16 @@ impl<H: Host> HttpStream<H> {
             gate.deny_held_requests();
         }
         bypassed
+    }
+
+    /// Ends an open stream whose credential is no longer accepted. Returns whether it has ended, so that none of its data may be forwarded.
+    fn must_end(&mut self) -> bool {
+        let Output { open: Some(open), answered, .. } = &mut self.output else { return false };
+        if *answered {
+            return open.holds_response();
+        }
+        *answered = self.gate.as_ref().is_some_and(|gate| open.end_if_due(&self.host, gate));
+        *answered
     }
 
     fn exchange(&mut self) -> Result<Exchange<'_, H>, Failure> {

@@ -43,6 +43,9 @@ mod tests {
     #[test]
     fn schema_accepts_only_valid_records() {
         assert_eq!(faults(&record()), [""; 0]);
+        let mut ended = record();
+        ended["outcome"]["ended"] = json!("token_revoked");
+        assert_eq!(faults(&ended), [""; 0]);
         for (member, value) in [
             ("decision", json!("perhaps")),
             ("reason", json!("because")),
@@ -50,6 +53,7 @@ mod tests {
             ("token", json!("eyJhbGciOiJub25lIn0")),
             ("surprise", json!(1)),
             ("outcome", json!({ "ended": "well" })),
+            ("outcome", json!({ "ended": "allowed" })),
             ("headers", json!({ "x": 1 })),
             ("would_deny", json!([{ "reason": "allowed" }])),
         ] {

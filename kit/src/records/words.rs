@@ -123,9 +123,13 @@ fn describe_outcome(outcome: &Outcome) -> String {
         "gateway" => "the gateway ended it",
         other => other,
     });
+    let ended = ended.map(|ended| match meaning(ended) {
+        Some(meaning) => format!("Callgate ended the stream: {ended} ({meaning})"),
+        None => ended.to_owned(),
+    });
     let bytes = |count: Option<u64>, way: &str| count.map(|count| format!("{count} bytes {way}"));
     let facts = [
-        ended.map(str::to_owned),
+        ended,
         outcome.duration_ms.map(|duration| format!("{duration} ms")),
         bytes(outcome.bytes_received, "received"),
         bytes(outcome.bytes_sent, "sent"),

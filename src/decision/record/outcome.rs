@@ -5,6 +5,7 @@ use serde::Serialize;
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
 
+use crate::reason::Reason;
 use crate::request::shown::bounded_to;
 
 /// The maximum length of a gateway's details of an ending, in bytes.
@@ -45,9 +46,11 @@ pub struct Completion {
     /// The time from the start of the request to its end, in milliseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     duration_ms: Option<u64>,
-    /// How the request ended. It is absent if the gateway does not report this.
+    /// How the request ended, or the code of the reason for which Callgate ended its open stream (`streams: recheck`). It is absent if
+    /// the gateway does not report this.
     #[serde(skip_serializing_if = "Option::is_none")]
-    ended: Option<Ended>,
+    #[cfg_attr(feature = "schema", schemars(schema_with = "super::schema::endings"))]
+    ended: Option<EndedBy>,
     /// The gateway's own details of the ending, escaped. They are `callgate_<reason>` if Callgate answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<String>,
@@ -68,6 +71,16 @@ pub enum Ended {
     UpstreamFailed,
     /// The gateway itself rejected or ended the request.
     Gateway,
+}
+
+/// Who ended a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+enum EndedBy {
+    /// The gateway, the client or the upstream.
+    Others(Ended),
+    /// Callgate ended an open stream. The text is the code of the reason.
+    Callgate(&'static str),
 }
 
 impl Ended {
@@ -98,9 +111,15 @@ impl Completion {
             bytes_received: ending.received,
             bytes_sent: ending.sent,
             duration_ms: ending.duration.map(|nanoseconds| nanoseconds / 1_000_000),
-            ended: ending.flags.map(Ended::of_flags),
+            ended: ending.flags.map(|flags| EndedBy::Others(Ended::of_flags(flags))),
             details: ending.details.map(|details| bounded_to(details, MOST_DETAILS).into_owned()),
         }
+    }
+
+    /// Returns the outcome of a stream that Callgate ended for this reason. The gateway's flags do not tell that.
+    #[must_use]
+    pub fn ended_for(self, reason: Reason) -> Self {
+        Self { ended: Some(EndedBy::Callgate(reason.code())), ..self }
     }
 
     /// Adds the outcome to a record's JSON. Between the decision and the end of the request, the record is kept as text.
@@ -146,6 +165,13 @@ mod tests {
     fn omits_members_that_the_gateway_does_not_report() {
         let record = Completion::new(&Ending { status: Some(0), ..Ending::default() }).complete(b"{\"a\":1}".to_vec());
         assert_eq!(record, b"{\"a\":1,\"outcome\":{}}");
+    }
+
+    #[test]
+    fn names_the_reason_for_which_a_stream_was_ended() {
+        let ending = Ending { flags: Some(0), ..Ending::default() };
+        let record = Completion::new(&ending).ended_for(Reason::TokenRevoked).complete(b"{\"a\":1}".to_vec());
+        assert_eq!(record, b"{\"a\":1,\"outcome\":{\"ended\":\"token_revoked\"}}");
     }
 
     #[test]

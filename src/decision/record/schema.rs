@@ -1,6 +1,6 @@
 //! The parts of the JSON Schema of records that are not derived from their types.
 
-use super::{Ground, Record};
+use super::{Ended, Ground, Record};
 use crate::reason::Reason;
 
 impl Record<'_> {
@@ -40,6 +40,13 @@ pub(super) fn reasons(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     let codes: Vec<_> =
         Ground::RECORDED.iter().map(|grant| grant.code()).chain(Reason::ALL.iter().map(|r| r.code())).collect();
     schemars::json_schema!({ "type": "string", "enum": codes })
+}
+
+/// Returns the schema of the ways in which a request ends.
+pub(super) fn endings(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    let others = generator.subschema_for::<Ended>();
+    let callgate = denials(generator);
+    schemars::json_schema!({ "anyOf": [others, callgate] })
 }
 
 /// Returns the schema of all reasons.

@@ -143,8 +143,12 @@ pub(super) fn link(linker: &mut Linker<State>) -> wasmtime::Result<()> {
 
         fn proxy_get_property(guest, path: u32, path_size: u32, data_at: u32, size_at: u32) {
             let path = head::name(guest.quirks(), &guest.read(path, path_size)?);
+            let own = match guest.quirks().properties {
+                Properties::Binary => [FILTER_STATE_PREFIX, &path].concat(),
+                Properties::Text { .. } | Properties::Variables { .. } => path.clone(),
+            };
             let stream = stream(guest)?;
-            let value = stream.properties.get(&path).or_else(|| stream.written.get(&path)).cloned();
+            let value = stream.properties.get(&path).or_else(|| stream.written.get(&own)).cloned();
             guest.hand_over(&value.ok_or(Stop::Status(status::NOT_FOUND))?, data_at, size_at)
         }
 

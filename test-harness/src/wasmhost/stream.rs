@@ -121,12 +121,23 @@ impl Vm {
                 stream.answer = headers.filter(|_| forwarded);
                 replied = stream.replied;
             });
-            for (index, chunk) in chunks.iter().enumerate().filter(|_| !replied) {
+            for (index, chunk) in chunks.iter().enumerate() {
+                if replied {
+                    break;
+                }
+                if let Some(at) = request.answer_at.filter(|_| index + 1 == chunks.len()) {
+                    self.store.data_mut().clock = at;
+                }
                 let (size, end) =
                     (u32::try_from(chunk.len()).unwrap_or(u32::MAX), u32::from(index + 1 == chunks.len()));
                 self.with_stream(|stream| stream.response_body = Some(chunk.clone()));
                 self.callback::<_, u32>("proxy_on_response_body", (stream, size, end))?;
-                self.with_stream(|stream| stream.answer_body.extend(stream.response_body.take()));
+                self.with_stream(|stream| {
+                    let chunk = stream.response_body.take();
+                    // The headers of the response were sent, so a local reply resets the stream.
+                    replied = stream.replied;
+                    stream.answer_body.extend(chunk.filter(|_| !replied));
+                });
             }
         }
         self.callback::<_, u32>("proxy_on_done", stream)?;

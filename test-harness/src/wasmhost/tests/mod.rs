@@ -11,6 +11,7 @@ mod keys;
 mod limits;
 mod outcome;
 mod quirks;
+mod recheck;
 mod stream;
 mod verify;
 

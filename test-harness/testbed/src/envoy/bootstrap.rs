@@ -76,11 +76,9 @@ impl Bootstrap {
             .map(|(name, policy)| Ok((name.as_str(), self.with_policy(policy)?)))
             .collect::<Result<Vec<_>>>()?;
         // Older versions of Envoy use one VM for all of them, with the capabilities of the first.
-        let filters = |policy: &str| {
-            callgate_kit::capabilities::filters_answers(&serde_json::from_str(policy).unwrap_or_default())
-        };
-        if policies.iter().any(|(_, policy)| filters(policy)) {
-            listeners.iter_mut().try_for_each(|(_, listener)| allow_answers(listener.gate()?))?;
+        for (_, policy) in policies {
+            let policy = serde_json::from_str(policy).unwrap_or_default();
+            listeners.iter_mut().try_for_each(|(_, listener)| allow_answers(listener.gate()?, &policy))?;
         }
         Self::joined(listeners)
     }
@@ -164,11 +162,7 @@ impl Bootstrap {
         let gate = self.gate()?;
         *child(gate, "/configuration/value")? = json!(policy);
         // A test may pass text that is no policy.
-        let policy = serde_json::from_str(policy).unwrap_or_default();
-        if callgate_kit::capabilities::filters_answers(&policy) {
-            allow_answers(gate)?;
-        }
-        Ok(())
+        allow_answers(gate, &serde_json::from_str(policy).unwrap_or_default())
     }
 
     /// Adds a listener.
@@ -245,11 +239,15 @@ impl Bootstrap {
     }
 }
 
-/// Allows what policies need that filter answers.
-fn allow_answers(gate: &mut Value) -> Result<()> {
+/// Allows what a policy needs that filters answers, or checks open streams again.
+fn allow_answers(gate: &mut Value, policy: &Value) -> Result<()> {
+    let needed: Vec<_> = callgate_kit::capabilities::answering(policy).collect();
+    if needed.is_empty() {
+        return Ok(());
+    }
     let allowed = child(gate, "/capability_restriction_config/allowed_capabilities")?;
     let allowed = allowed.as_object_mut().context("the capabilities are no object")?;
-    allowed.extend(callgate_kit::capabilities::ANSWERING.map(|name| (name.to_owned(), json!({}))));
+    allowed.extend(needed.into_iter().map(|name| (name.to_owned(), json!({}))));
     Ok(())
 }
 
