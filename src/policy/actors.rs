@@ -110,7 +110,7 @@ impl Compiling<'_> {
                 ),
             );
         }
-        self.check_names(&raw_issuer.issuer, findings);
+        self.check_names(raw_issuer.issuer.as_deref().unwrap_or_default(), findings);
         let tenant = self.tenant(issuer, findings);
         let clients = self.clients(findings);
         let iss = raw.iss.as_deref().map(Into::into);
