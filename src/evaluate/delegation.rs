@@ -13,8 +13,9 @@ use crate::policy::Endpoint;
 use crate::reason::Reason;
 
 impl<'a> Evaluation<'a, '_> {
-    /// 4. Finds the agent that is the current actor of a token. It is the caller; an entry for the token's client or subject is not looked
-    /// up, and an unregistered actor is never accepted.
+    /// 4. Finds the agent that is the current actor of a token.
+    ///
+    /// It is the caller. An entry for the token's client or subject is not looked up, and an unregistered actor is never accepted.
     pub(super) fn actor(&mut self, token: &Rc<VerifiedToken>) -> Result<(), Denied> {
         let Facts { policy, request, .. } = &self.facts;
         let (policy, now) = (*policy, request.now);
