@@ -35,7 +35,7 @@ evidence! {
     MediaTypeAllowed
     /// The endpoint accepts the kind of credential that identified the caller, or the caller's signature decides.
     CredentialAccepted
-    /// The token is bound to a key, if the endpoint requires that.
+    /// The token is bound to a key or a certificate, if the endpoint requires that.
     TokenIsBound
     /// The caller signed the request as the endpoint requires.
     SignatureSuffices

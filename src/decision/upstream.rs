@@ -205,7 +205,7 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 6] {
         // A tenant consists of characters that need no encoding.
         token.and_then(VerifiedToken::tenant).map(Cow::Borrowed),
         token.and_then(VerifiedToken::client).map(encode),
-        token.and_then(VerifiedToken::subject).map(encode),
+        caller.subject().map(encode),
         Some(scopes).filter(|scopes| !scopes.is_empty()),
     ]
 }
@@ -257,7 +257,7 @@ pub(crate) fn identity_fits(caller: &Caller<'_>, policy: &Policy) -> bool {
     let length = |text: Option<&str>| text.map_or(0, str::len);
     let token = caller.token();
     let names = length(caller.agent().map(|agent| &*agent.name)).max(length(token.map(VerifiedToken::issuer_name)));
-    let claims = length(token.and_then(VerifiedToken::client)).max(length(token.and_then(VerifiedToken::subject)));
+    let claims = length(token.and_then(VerifiedToken::client)).max(length(caller.subject()));
     let scopes = granted(token, caller.agent()).map(|scope| scope.len() + 1).sum::<usize>();
     let identity_fits = names.max(claims).max(scopes) * 3 <= MOST_VALUE
         || identity(caller).iter().flatten().all(|value| value.len() <= MOST_VALUE);

@@ -30,6 +30,8 @@ pub struct Issuers {
     pub(super) implied: ImpliedScopes,
     /// How far the clocks of the issuer and Callgate may differ.
     pub(super) skew: Duration,
+    /// Whether tokens may be bound to client certificates.
+    pub(super) accepts_certificate_bindings: bool,
 }
 
 /// An issuer of the policy.
@@ -108,7 +110,14 @@ impl Issuers {
         tenant::check_overlaps(&issuers, &place, findings);
         check_sharing_is_mutual(raw, &place, findings);
         check_shared_keys(raw, &issuers, &place, findings);
-        Self { issuers, by_iss, implied: ImpliedScopes::default(), skew }
+        Self { issuers, by_iss, implied: ImpliedScopes::default(), skew, accepts_certificate_bindings: false }
+    }
+
+    /// Sets whether tokens may be bound to client certificates (RFC 8705, section 3). The caller then compares the certificate of each
+    /// request.
+    #[must_use]
+    pub fn with_certificate_bindings(self, accepts_certificate_bindings: bool) -> Self {
+        Self { accepts_certificate_bindings, ..self }
     }
 
     /// Adds the scopes that other scopes include.
