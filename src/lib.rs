@@ -19,7 +19,7 @@
 //! let engine = Engine::new(policy, Services::in_memory(now, [0; 16]));
 //! let decide = |path: &str| {
 //!     let headers: Headers = [(":method", "GET"), (":path", path), (":authority", "api.example.com")].into_iter().collect();
-//!     let request = Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(1) };
+//!     let request = Request { headers: &headers, end_of_stream: true, source: None, certificate: None, now, id: DecisionId(1) };
 //!     match engine.decide(request).expect("nothing is shared that could fail") {
 //!         Outcome::Decided(Decision::Allow(_) | Decision::Serve(_)) => None,
 //!         Outcome::Decided(Decision::Deny(deny)) => Some(deny.reason()),
@@ -78,6 +78,7 @@ pub use policy::Policy;
 pub use quota::held::HeldBytes;
 pub use quota::{LimitStatuses, RATE_LIMIT_HEADERS, WaitingRequests};
 pub use reason::{AGENT_REFUSED, Challenge, Reason, Row};
+pub use request::certificate::ClientCertificate;
 pub use request::head::OVERRIDE_HEADERS;
 pub use request::headers::Headers;
 pub use request::incoming::{DecisionId, Request, Source};

@@ -5,7 +5,10 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use callgate::{Decision, DecisionId, Engine, Headers, Outcome, Policy, Request, Services, Source, Timestamp, Trace};
+use callgate::{
+    ClientCertificate, Decision, DecisionId, Engine, Headers, Outcome, Policy, Request, Services, Source, Timestamp,
+    Trace,
+};
 
 /// The body of a request.
 #[derive(Clone, Copy)]
@@ -25,6 +28,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) headers: &'a Headers,
     pub(crate) body: Body<'a>,
     pub(crate) source: Option<Source>,
+    /// The certificate that the client presents.
+    pub(crate) certificate: Option<&'a ClientCertificate>,
     /// Seconds since 1970.
     pub(crate) time: u64,
     /// The key sets of issuers whose keys are fetched, by the issuer's name in the policy.
@@ -50,6 +55,7 @@ pub(crate) fn decide<T>(
         headers: asked.headers,
         end_of_stream: matches!(asked.body, Body::None | Body::Known([])),
         source: asked.source,
+        certificate: asked.certificate,
         now,
         id: DecisionId(u128::from(RandomState::new().build_hasher().finish())),
     };

@@ -21,7 +21,8 @@ pub struct Agent {
     /// The agent's purpose, in a few words.
     #[serde(default)]
     pub purpose: Option<String>,
-    /// The token values that identify the agent. Absent for an agent that has no token, and signs its requests or has an API key.
+    /// The token values, the SPIFFE ID or the name in a client certificate that identify the agent. Absent for an agent that has none of
+    /// these, and signs its requests or has an API key.
     #[serde(default)]
     pub identity: Option<Identity>,
     /// The keys with which the agent signs its requests. Several keys allow rotation.
@@ -55,15 +56,16 @@ pub struct Agent {
     pub attributes: BTreeMap<String, Value>,
 }
 
-/// The token values that identify an agent: the issuer, with the client, the subject, or other claims. A token must have all of them.
-/// A token that fits two agents is rejected.
+/// What identifies an agent. `issuer` with the client, the subject, or other claims: a token must have all of these. `spiffe` and
+/// `certificate`: each is another credential of the same agent. A credential that fits two agents is rejected.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Identity {
-    /// The name of an issuer of this policy.
-    #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
-    pub issuer: String,
+    /// The name of an issuer of this policy. Required with `tenant`, `client_id`, `subject`, `claims` and `each`.
+    #[serde(default)]
+    #[cfg_attr(feature = "schema", schemars(with = "Option<form::Name>"))]
+    pub issuer: Option<String>,
     /// The tenant of the issuer. Required if the issuer has `tenants`, because clients of two tenants may have the same identifier.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Tenant>"))]
@@ -75,7 +77,8 @@ pub struct Identity {
     #[serde(default)]
     pub subject: Option<String>,
     /// The SPIFFE ID of the agent's workload, such as `spiffe://example.org/ns/prod/agent`, in a JWT-SVID or in a client certificate (see
-    /// `tls`). `spiffe://example.org/ns/prod/*` describes every workload below this path: each counts by itself in limits per agent.
+    /// `tls`). `spiffe://example.org/ns/prod/*` describes every workload below this path: each counts by itself in limits per agent. Such
+    /// an entry is identified by nothing else.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::SpiffePattern>"))]
     pub spiffe: Option<String>,
@@ -94,7 +97,7 @@ pub struct Identity {
     /// that has the `claims` is an agent with this entry's scopes and attributes. Each counts by itself in limits per agent, and the
     /// record shows its `client`. Who can register clients at the issuer gets a new limit with each of them, so write a limit per
     /// `issuer` as well. All of them share one partition of the table for replay protection. Requires `claims`, and cannot
-    /// be combined with `client_id`, `subject` or `signing_keys`. Default: all tokens that match are one agent.
+    /// be combined with `client_id`, `subject`, `spiffe`, `certificate` or `signing_keys`. Default: all tokens that match are one agent.
     #[serde(default)]
     pub each: Option<Each>,
 }

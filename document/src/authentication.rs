@@ -20,6 +20,8 @@ pub enum Authenticate {
     WebBotAuth,
     /// An API key. The agent has the scopes that the policy grants it.
     ApiKey,
+    /// A client certificate that the gateway validated (see `tls`). The agent has the scopes that the policy grants it.
+    Certificate,
 }
 
 impl Authenticate {
@@ -31,6 +33,7 @@ impl Authenticate {
             Self::Signature => "signature",
             Self::WebBotAuth => "web-bot-auth",
             Self::ApiKey => "api-key",
+            Self::Certificate => "certificate",
         }
     }
 
@@ -38,7 +41,7 @@ impl Authenticate {
     pub fn is_signature(self) -> bool {
         match self {
             Self::Signature | Self::WebBotAuth => true,
-            Self::Token | Self::ApiKey => false,
+            Self::Token | Self::ApiKey | Self::Certificate => false,
         }
     }
 }
@@ -47,7 +50,7 @@ impl Authenticate {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Authentication(pub Vec<Authenticate>);
 
-const FORM: &str = "`token`, `signature`, `web-bot-auth` or `api-key`, or a list of them";
+const FORM: &str = "`token`, `signature`, `web-bot-auth`, `api-key` or `certificate`, or a list of them";
 
 impl<'de> Deserialize<'de> for Authentication {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -14,8 +14,8 @@ use super::scalar::Lifetime;
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct Dpop {
-    /// Whether every token must be bound to a key. With `false`, tokens that are not bound to a key are accepted as bearer
-    /// tokens. A key-bound token is always rejected without proof of possession of its key.
+    /// Whether every token must be bound to a key, or to a client certificate if the policy has `tls`. With `false`, tokens that are
+    /// not bound are accepted as bearer tokens. A key-bound token is always rejected without proof of possession of its key.
     pub required: bool,
     /// The accepted signature algorithms of proofs.
     pub algorithms: Vec<AlgorithmName>,
@@ -49,6 +49,6 @@ pub enum ProofNonce {
 #[cfg_attr(feature = "schema", derive(JsonSchema), schemars(rename = "TokenRequirement"))]
 #[serde(rename_all = "lowercase")]
 pub enum TokenAsked {
-    /// The token is bound to a key, and the client has proved possession of that key.
+    /// The token is bound to a key, and the client has proved possession of that key, or it is bound to the client's certificate.
     Bound,
 }

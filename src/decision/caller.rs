@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::allowlist::{Granted, Side};
 use crate::document::Authenticate;
 use crate::identity::api_key::VerifiedApiKey;
+use crate::identity::certificate::VerifiedCertificate;
 use crate::identity::signature::ProfileName;
 use crate::identity::token::VerifiedToken;
 use crate::policy::Agent;
@@ -23,6 +24,8 @@ pub(crate) enum Proven<'a> {
     Signature(ProfileName),
     /// An API key. `Facts::api_key` contains it too, and keys that have expired.
     ApiKey(#[expect(dead_code, reason = "proves that the key was verified")] VerifiedApiKey<'a>),
+    /// A client certificate. `Facts::certificate` contains it too, and certificates that identify nobody.
+    Certificate(VerifiedCertificate<'a>),
 }
 
 impl Proven<'_> {
@@ -33,11 +36,12 @@ impl Proven<'_> {
             Self::Signature(ProfileName::Own) => Authenticate::Signature,
             Self::Signature(ProfileName::WebBotAuth) => Authenticate::WebBotAuth,
             Self::ApiKey(_) => Authenticate::ApiKey,
+            Self::Certificate(_) => Authenticate::Certificate,
         }
     }
 }
 
-/// An authenticated caller. A token, or a signature or an API key of a registered agent, proves its identity.
+/// An authenticated caller. A token, or a signature, an API key or a client certificate of a registered agent, proves its identity.
 #[derive(Debug, Clone)]
 pub struct Caller<'a> {
     pub(crate) by: Proven<'a>,
@@ -47,12 +51,12 @@ pub struct Caller<'a> {
 }
 
 impl<'a> Caller<'a> {
-    /// Returns the token that authenticated the caller. `None` if a signature alone or an API key did.
+    /// Returns the token that authenticated the caller. `None` if a signature alone, an API key or a certificate did.
     #[must_use]
     pub fn token(&self) -> Option<&VerifiedToken> {
         match &self.by {
             Proven::Token(token) => Some(token),
-            Proven::Signature(_) | Proven::ApiKey(_) => None,
+            Proven::Signature(_) | Proven::ApiKey(_) | Proven::Certificate(_) => None,
         }
     }
 
@@ -77,11 +81,29 @@ impl<'a> Caller<'a> {
 }
 
 impl Caller<'_> {
+    /// Returns the SPIFFE ID of the caller's token or certificate.
+    pub(crate) fn spiffe_id(&self) -> Option<&str> {
+        match &self.by {
+            Proven::Token(token) => token.spiffe_id(),
+            Proven::Certificate(certificate) => certificate.spiffe_id(),
+            Proven::Signature(_) | Proven::ApiKey(_) => None,
+        }
+    }
+
+    /// Returns the subject of the caller's token, or the SPIFFE ID of its certificate. A JWT-SVID has that ID as its subject too.
+    pub(crate) fn subject(&self) -> Option<&str> {
+        match &self.by {
+            Proven::Token(token) => token.subject(),
+            Proven::Signature(_) | Proven::ApiKey(_) | Proven::Certificate(_) => self.spiffe_id(),
+        }
+    }
+
     /// Returns the identity by which limits distinguish callers.
     pub(crate) fn identified(&self) -> Identified<'_> {
         Identified {
             agent: self.agent.map(|agent| (&*agent.name, agent.position)),
             is_class: self.agent.is_some_and(|agent| agent.is_class),
+            workload: self.spiffe_id(),
             token: self.token(),
         }
     }

@@ -37,7 +37,7 @@ evidence! {
     CredentialAccepted
     /// The endpoint accepts requests for somebody else, or the request is not one, and the endpoint accepts that.
     DelegationAccepted
-    /// The token is bound to a key, if the endpoint requires that.
+    /// The token is bound to a key or a certificate, if the endpoint requires that.
     TokenIsBound
     /// The caller signed the request as the endpoint requires.
     SignatureSuffices

@@ -23,6 +23,7 @@ use std::rc::Rc;
 use crate::allowlist::Origin;
 use crate::document::{Authenticate, Effect};
 use crate::identity::api_key::{ApiKey, ApiKeys};
+use crate::identity::certificate::VerifiedCertificate;
 use crate::identity::dpop::Proof;
 use crate::identity::signature::{ProfileName, VerifiedSignature};
 use crate::identity::token::{Audiences, VerifiedToken};
@@ -269,6 +270,9 @@ pub struct Facts<'a> {
     pub(crate) token: Option<Rc<VerifiedToken>>,
     /// The API key of the policy that the sender has, even if it has expired.
     pub(crate) api_key: Option<&'a ApiKey>,
+    /// The certificate that the client presented, if the policy uses certificates and this one can be read, even if it identifies
+    /// nobody.
+    pub(crate) certificate: Option<VerifiedCertificate<'a>>,
     /// The proof that the caller holds the key that its token is bound to. It is accepted once.
     pub(crate) proof: Option<Proof>,
     /// The nonce for the client's next proof, if the client needs one.
@@ -309,6 +313,7 @@ impl<'a> Facts<'a> {
             scheme: None,
             token: None,
             api_key: None,
+            certificate: None,
             proof: None,
             dpop_nonce: None,
             agent: None,

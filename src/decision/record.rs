@@ -113,8 +113,12 @@ record! {
         #[serde(skip_serializing_if = "Option::is_none")]
         #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{16}$")))]
         api_key: Option<&'r str>,
-        /// The kind of credential that identified the caller, if it was an API key or the endpoint accepts more than one kind. Otherwise,
-        /// `token` and `signed_by` show it.
+        /// The certificate that the client presented, if the policy has `tls`, even if it identifies nobody. It is absent for one that
+        /// cannot be read.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        certificate: Option<CertificateRecord<'r>>,
+        /// The kind of credential that identified the caller, if it was an API key or a certificate, or the endpoint accepts more than one
+        /// kind. Otherwise, `token` and `signed_by` show it.
         #[serde(skip_serializing_if = "Option::is_none")]
         authenticated_by: Option<Authenticate>,
         /// The proof that the caller holds the key that its token is bound to. It is absent for a bearer token, and if no proof
@@ -214,6 +218,25 @@ struct RpcRecord<'r> {
     /// (`hmac:`), and otherwise without a key (`sha256:`), followed by 16 hexadecimal digits.
     #[serde(skip_serializing_if = "Option::is_none")]
     session: Option<String>,
+}
+
+/// A client certificate. Names are escaped and truncated as in `client`.
+#[derive(Debug, Serialize)]
+#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct CertificateRecord<'r> {
+    /// Its SPIFFE ID, which is in an accepted trust domain or that of a proxy.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    spiffe: Option<Cow<'r, str>>,
+    /// Its first URI, if it has no accepted SPIFFE ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uri: Option<Cow<'r, str>>,
+    /// Its first DNS name, if it has no accepted SPIFFE ID.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dns: Option<Cow<'r, str>>,
+    /// The first 16 hexadecimal digits of SHA-256 of its DER.
+    #[cfg_attr(feature = "schema", schemars(regex(pattern = "^[0-9a-f]{16}$")))]
+    sha256: String,
 }
 
 /// The scopes of a caller. They are collected only when the record is written.

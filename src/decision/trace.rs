@@ -18,7 +18,9 @@ pub enum Check {
     Lookup,
     /// Verifies the credential.
     Credential,
-    /// Checks whether the caller holds the key that its token is bound to.
+    /// Checks the certificate that the client presented: its names, or whether it belongs to the caller.
+    Certificate,
+    /// Checks whether the caller holds the key or the certificate that its token is bound to.
     Possession,
     /// Checks the registration of the caller.
     Agent,
@@ -62,6 +64,7 @@ impl Check {
             Self::Metadata => "metadata",
             Self::Lookup => "lookup",
             Self::Credential => "credential",
+            Self::Certificate => "certificate",
             Self::Possession => "possession",
             Self::Agent => "agent",
             Self::Identity => "identity",

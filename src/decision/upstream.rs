@@ -205,7 +205,7 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 7] {
         // A tenant consists of characters that need no encoding.
         token.and_then(VerifiedToken::tenant).map(Cow::Borrowed),
         token.and_then(VerifiedToken::client).map(encode),
-        token.and_then(VerifiedToken::subject).map(encode),
+        caller.subject().map(encode),
         Some(scopes).filter(|scopes| !scopes.is_empty()),
         token.and_then(VerifiedToken::chain).map(|chain| Cow::Borrowed(chain.line())),
     ]
@@ -258,7 +258,7 @@ pub(crate) fn identity_fits(caller: &Caller<'_>, policy: &Policy) -> bool {
     let length = |text: Option<&str>| text.map_or(0, str::len);
     let token = caller.token();
     let names = length(caller.agent().map(|agent| &*agent.name)).max(length(token.map(VerifiedToken::issuer_name)));
-    let claims = length(token.and_then(VerifiedToken::client)).max(length(token.and_then(VerifiedToken::subject)));
+    let claims = length(token.and_then(VerifiedToken::client)).max(length(caller.subject()));
     let scopes = granted(token, caller.agent()).map(|scope| scope.len() + 1).sum::<usize>();
     // A chain is encoded already.
     let chain = token.and_then(VerifiedToken::chain).map_or(0, |chain| chain.line().len());

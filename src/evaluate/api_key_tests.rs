@@ -50,6 +50,7 @@ fn decide(policy: &Policy, path: &str, line: (&str, &str)) -> (String, Option<An
         headers: &headers,
         end_of_stream: true,
         source: None,
+        certificate: None,
         now: Timestamp::from_secs(NOW),
         id: DecisionId(7),
     };

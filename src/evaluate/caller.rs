@@ -7,6 +7,7 @@ use crate::decision::evidence::{CredentialAccepted, IdentityFits};
 use crate::decision::trace::Check;
 use crate::decision::upstream;
 use crate::decision::{Caller, Facts, Proven, Rule};
+use crate::document::Authenticate;
 use crate::identity::dpop::Held;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::token::FetchedKeys;
@@ -22,6 +23,9 @@ impl<'a> Evaluation<'a, '_> {
         if access == Access::PublicUnverified {
             return Ok(());
         }
+        if self.facts.request.certificate.is_some() {
+            self.read_certificate();
+        }
         if self.facts.api_key_lines.count > 0 {
             return self.authenticate_by_api_key_header();
         }
@@ -32,6 +36,9 @@ impl<'a> Evaluation<'a, '_> {
         let count = authorization.count.saturating_add(elsewhere.count);
         if count == 0 && access == Access::Known && self.may_be_known_by_signature() {
             return self.authenticate_by_signature();
+        }
+        if count == 0 && access == Access::Known && self.may_be_known_by_certificate() {
+            return self.authenticate_by_certificate();
         }
         let credential = match (count, authorization.first, elsewhere.first) {
             (0, ..) | (_, None, None) => Err(self.no_credentials()),
@@ -133,7 +140,7 @@ impl<'a> Evaluation<'a, '_> {
         Ok(())
     }
 
-    /// Checks the registration of the agent that a signature or an API key belongs to.
+    /// Checks the registration of the agent that a signature, an API key or a certificate belongs to.
     pub(super) fn register(&mut self, agent: &'a Agent, by: Proven<'a>) -> Result<(), Denied> {
         let registered = agent.registered(self.facts.request.now).map(|()| agent);
         self.facts.agent = Some(agent);
@@ -146,13 +153,26 @@ impl<'a> Evaluation<'a, '_> {
 
     /// 5. Checks that the endpoint accepts the kind of credential that identified the caller.
     ///
+    /// If it accepts certificates and not what identified the caller, the certificate of the same agent identifies the caller instead.
     /// If it accepts signatures, the signature check decides about a caller who was identified by something else.
     pub(super) fn accepted_credential(&mut self, endpoint: &Endpoint) -> Result<Option<CredentialAccepted>, Denied> {
-        let Some(caller) = &self.facts.caller else { return Ok(None) };
-        if endpoint.accepts(caller.by.kind()) || endpoint.signature.alone {
+        let certificate = self.certificate_of_caller(endpoint);
+        let Some(caller) = &mut self.facts.caller else { return Ok(None) };
+        let rule = Rule::Endpoint(endpoint.position, "authenticate");
+        let certificate = match certificate {
+            Ok(certificate) => certificate,
+            Err(reason) => {
+                return self.record_check(Check::Certificate, rule, Err(reason), |_| CheckDetails::new());
+            }
+        };
+        let is_accepted = endpoint.accepts(caller.by.kind());
+        if let Some(certificate) = certificate.filter(|_| !is_accepted && endpoint.accepts(Authenticate::Certificate)) {
+            caller.by = Proven::Certificate(certificate);
             return Ok(Some(CredentialAccepted::assertion()));
         }
-        let rule = Rule::Endpoint(endpoint.position, "authenticate");
+        if is_accepted || endpoint.signature.alone {
+            return Ok(Some(CredentialAccepted::assertion()));
+        }
         self.record_check(Check::Credential, rule, Err(self.no_credentials()), |_| CheckDetails::new())
     }
 

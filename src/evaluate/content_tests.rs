@@ -86,7 +86,7 @@ impl Gate {
         let headers: Headers = lines.iter().chain(extra).copied().collect();
         self.0.set_clock(NOW);
         let (now, source) = (Timestamp::from_secs(NOW), Source::parse(b"192.0.2.1:1"));
-        let request = Request { headers: &headers, end_of_stream, source, now, id: DecisionId(7) };
+        let request = Request { headers: &headers, end_of_stream, source, certificate: None, now, id: DecisionId(7) };
         then(self.0.engine.decide(request).unwrap())
     }
 
@@ -235,7 +235,7 @@ fn explains_the_content_and_each_binding() {
     gate.0.set_clock(NOW);
     let now = Timestamp::from_secs(NOW);
     let explain = |body: &str| {
-        let request = Request { headers: &headers, end_of_stream: false, source: None, now, id: DecisionId(7) };
+        let request = Request { headers: &headers, end_of_stream: false, source: None, certificate: None, now, id: DecisionId(7) };
         let mut trace = Trace::new();
         let Outcome::Pending(mut pending) = gate.0.engine.explain(request, &mut trace).unwrap() else {
             panic!("it is not held")

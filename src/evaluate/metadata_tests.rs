@@ -32,7 +32,7 @@ type Ended = (Option<Answer>, Value);
 fn traced(policy: &Policy, lines: &[(&str, &str)], end_of_stream: bool, trace: Option<&mut Trace>) -> Ended {
     let headers: Headers = [(":authority", "api.example.com")].into_iter().chain(lines.iter().copied()).collect();
     let now = Timestamp::from_secs(NOW);
-    let request = Request { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
+    let request = Request { headers: &headers, end_of_stream, source: None, certificate: None, now, id: DecisionId(7) };
     let (mut cache, recent) = (TokenCache::default(), Recent::default());
     let Outcome::Decided(decision) = evaluate(policy, request, None, alone(&mut cache, &recent, trace)) else {
         panic!("nothing here waits for a body")

@@ -27,6 +27,7 @@ mod authorize;
 mod awaited;
 mod body;
 mod caller;
+mod certificate;
 mod content;
 mod delegation;
 mod document_work;
@@ -379,6 +380,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
 
 #[cfg(test)]
 mod api_key_tests;
+#[cfg(test)]
+mod certificate_tests;
 #[cfg(test)]
 mod metadata_tests;
 #[cfg(test)]

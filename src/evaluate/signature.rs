@@ -125,8 +125,11 @@ impl<'a> Evaluation<'a, '_> {
     /// Returns the reason for denying a request without any credentials.
     pub(super) fn no_credentials(&self) -> Reason {
         let policy = self.facts.policy;
-        let takes_only_signatures =
-            policy.issuers.is_empty() && policy.api_keys.is_none() && !policy.signatures.alone.is_empty();
+        let takes_certificates = policy.certificates.as_ref().is_some_and(|rules| rules.alone);
+        let takes_only_signatures = policy.issuers.is_empty()
+            && policy.api_keys.is_none()
+            && !takes_certificates
+            && !policy.signatures.alone.is_empty();
         if takes_only_signatures { Reason::SignatureMissing } else { Reason::CredentialsMissing }
     }
 }

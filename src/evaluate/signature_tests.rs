@@ -65,7 +65,7 @@ impl Gate {
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
         self.0.set_clock(NOW);
         let (now, source) = (Timestamp::from_secs(NOW), Source::parse(b"192.0.2.1:1"));
-        let request = Request { headers: &headers, end_of_stream, source, now, id: DecisionId(7) };
+        let request = Request { headers: &headers, end_of_stream, source, certificate: None, now, id: DecisionId(7) };
         then(self.0.engine.decide(request).unwrap())
     }
 
@@ -507,7 +507,7 @@ impl Gate {
         self.0.set_clock(NOW);
         let now = Timestamp::from_secs(NOW);
         let request =
-            Request { headers: &headers, end_of_stream: sent.body.is_none(), source: None, now, id: DecisionId(7) };
+            Request { headers: &headers, end_of_stream: sent.body.is_none(), source: None, certificate: None, now, id: DecisionId(7) };
         let (engine, mut trace) = (&self.0.engine, Trace::new());
         let outcome = if explained { engine.explain(request, &mut trace) } else { engine.decide(request) };
         let decision = match outcome.unwrap() {

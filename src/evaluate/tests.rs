@@ -79,7 +79,7 @@ enum Decided {
 fn decide(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)], end_of_stream: bool, trace: Option<&mut Trace>) -> Decided {
     let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
     let now = Timestamp::from_secs(NOW);
-    let call = Request { headers: &headers, end_of_stream, source: None, now, id: DecisionId(7) };
+    let call = Request { headers: &headers, end_of_stream, source: None, certificate: None, now, id: DecisionId(7) };
     let mut cache = TokenCache::default();
     let recent = Recent::default();
     let context = alone(&mut cache, &recent, trace);
@@ -464,7 +464,7 @@ mod limits {
         let lines = pseudo.into_iter().chain(authorization.map(|value| ("authorization", value)));
         let headers: Headers = lines.collect();
         let source = crate::request::incoming::Source::parse(source.as_bytes());
-        let call = Request { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
+        let call = Request { headers: &headers, end_of_stream: true, source, certificate: None, now, id: DecisionId(7) };
         let shared = Some(Shared { store, namespace: &namespace, clock: &now });
         let mut cache = TokenCache::default();
         let context = Context {
@@ -535,7 +535,7 @@ mod limits {
                 [(":method", "GET"), (":path", "/x"), (":authority", "api.example.com"), ("authorization", &*bearer)];
             let headers: Headers = lines.into_iter().collect();
             let source = crate::request::incoming::Source::parse(b"192.0.2.1:80");
-            let call = Request { headers: &headers, end_of_stream: true, source, now, id: DecisionId(7) };
+            let call = Request { headers: &headers, end_of_stream: true, source, certificate: None, now, id: DecisionId(7) };
             let shared = Some(Shared { store: &store, namespace: &namespace, clock: &now });
             let (verifier, cache, recent) = (&SoftwareVerifier, &mut cache, &recent);
             let context =

@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 
+use super::certificates::RecentCertificates;
 use super::metrics::Metrics;
 use super::verify::verifier;
 use super::{Host, HostClock, HostError, completion};
@@ -29,6 +30,8 @@ pub(super) struct Gate<H: Host> {
     pub(super) engine: Rc<Engine>,
     pub(super) metrics: Metrics<H>,
     ids: RefCell<DecisionIds>,
+    /// The client certificates that this VM read last.
+    pub(super) certificates: RecentCertificates,
     /// Whether the gateway forwarded a request that the filter held.
     bypassed: Cell<bool>,
     /// Whether the gateway forwarded data of a stream that is checked again, without showing it to the filter.
@@ -139,6 +142,7 @@ impl<H: Host> Gate<H> {
             engine: Rc::new(Engine::new(policy, services)),
             metrics,
             ids: RefCell::default(),
+            certificates: RecentCertificates::default(),
             bypassed: Cell::default(),
             unchecked: Cell::default(),
         };

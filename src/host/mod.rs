@@ -15,6 +15,7 @@ use crate::state::{Clock, SharedStore, StoreError};
 use crate::text::monotonic::Monotonic;
 use crate::text::time::Timestamp;
 
+mod certificates;
 mod completion;
 mod documents;
 mod exchange;

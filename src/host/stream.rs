@@ -194,12 +194,14 @@ impl<H: Host> HttpStream<H> {
         }
         #[cfg(feature = "panic-on-purpose")]
         panic_on_purpose(&headers);
-        let owned = Owned { engine: Rc::clone(&gate.engine), headers };
-        let waiting = WaitingRequest::try_new(owned, |Owned { engine, headers }| {
+        let certificate = if gate.policy().reads_certificates() { gate.certificates.read(&self.host)? } else { None };
+        let owned = Owned { engine: Rc::clone(&gate.engine), headers, certificate };
+        let waiting = WaitingRequest::try_new(owned, |Owned { engine, headers, certificate }| {
             let request = Request {
                 headers,
                 end_of_stream,
                 source: self.source(gate.features()).map_err(|error| Err(error.into()))?,
+                certificate: certificate.as_deref(),
                 now: gate.now().map_err(Err)?,
                 id: gate.decision_id().map_err(Err)?,
             };

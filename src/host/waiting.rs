@@ -15,6 +15,7 @@ use super::{Host, HostError};
 use crate::decision::Decision;
 use crate::decision::answer::Answer;
 use crate::evaluate::{Awaits, Engine, Need, Outcome, Pending};
+use crate::request::certificate::ClientCertificate;
 use crate::request::headers::Headers;
 
 /// How often the timer checks the progress of bodies and of documents.
@@ -26,6 +27,7 @@ const HURRIED: Duration = Duration::from_millis(25);
 pub(super) struct Owned {
     pub(super) engine: Rc<Engine>,
     pub(super) headers: Headers,
+    pub(super) certificate: Option<Rc<ClientCertificate>>,
 }
 
 /// `None` after the request was decided.

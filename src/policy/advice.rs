@@ -35,7 +35,7 @@ fn issuers(document: &document::Document, findings: &mut Findings) {
             Some(document::Audience::Absent) | None => &[],
         };
         let is_client = |agent: &document::Agent| {
-            let identity = agent.identity.as_ref().filter(|identity| identity.issuer == *name);
+            let identity = agent.identity.as_ref().filter(|identity| identity.issuer.as_ref() == Some(name));
             identity.and_then(|identity| identity.client_id.as_ref()).is_some_and(|client| audiences.contains(client))
         };
         if let Some((agent, _)) = document.agents.iter().find(|(_, agent)| is_client(agent)) {
@@ -63,7 +63,7 @@ fn agents(document: &document::Document, findings: &mut Findings) {
                 );
             }
         }
-        let issuer = document.issuers.get(&identity.issuer);
+        let issuer = identity.issuer.as_ref().and_then(|name| document.issuers.get(name));
         let names_clients = issuer.is_some_and(document::Issuer::names_clients);
         if names_clients && identity.client_id.is_none() && identity.subject.is_some() {
             findings.warn(
@@ -83,7 +83,7 @@ fn members_of_classes(document: &document::Document, findings: &mut Findings) {
         if identity.each.is_some() || !is_one {
             continue;
         }
-        let issuer = document.issuers.get(&identity.issuer);
+        let issuer = identity.issuer.as_ref().and_then(|name| document.issuers.get(name));
         let client =
             issuer.and_then(|issuer| issuer.token.as_ref().map_or(Some("client_id"), |token| token.client.as_deref()));
         let can_be_in = |class: &document::Identity| {

@@ -7,12 +7,14 @@ use serde_json::Value;
 use super::actors::Actors;
 use super::claim_identities::{ClaimIdentities, ClaimIdentity};
 use super::expiry::parse_expiry;
-use super::identity_checks::{check_class, check_tenant};
+use super::identity_checks::{check_class, check_issuer_is_written, check_tenant};
 use super::reach;
+use super::workloads::{self, Workloads};
 use crate::allowlist::Ceiling;
 use crate::document;
 use crate::document::names::{check_distinct, check_name, check_scope, did_you_mean};
 use crate::document::{Findings, Place};
+use crate::identity::certificate::VerifiedCertificate;
 use crate::identity::token::{IssuerId, Issuers, VerifiedToken};
 use crate::reason::Reason;
 use crate::text::hash::PolicyMap;
@@ -30,7 +32,7 @@ pub struct Agent {
     pub(crate) scopes: Vec<Box<str>>,
     /// The scopes that these scopes include.
     implied: Vec<String>,
-    /// Whether the entry describes many clients, each of which is a separate agent.
+    /// Whether the entry describes many clients or workloads, each of which is a separate agent.
     pub(crate) is_class: bool,
     /// Attributes that bindings can refer to.
     pub(crate) attributes: BTreeMap<String, Value>,
@@ -46,6 +48,7 @@ pub(crate) struct Agents {
     list: Vec<Agent>,
     by_issuer: PolicyMap<IssuerId, ByTenant>,
     actors: Actors,
+    workloads: Workloads,
 }
 
 /// The agents of one issuer.
@@ -80,12 +83,13 @@ impl Agents {
                 match &agent.identity {
                     Some(identity) => {
                         check_class(agent, identity, &place, findings);
+                        workloads::check_class(agent, identity, &place, findings);
                         agents.index(position, identity, document, issuers, &place.field("identity"), findings);
                     }
                     None if agent.signing_keys.is_some() || agent.api_keys.is_some() => {}
                     None => findings.error(
                         place.field("identity"),
-                        "nothing identifies this agent; write the `identity` in its tokens, `signing_keys` or `api_keys`",
+                        "nothing identifies this agent; write the `identity` in its tokens or its certificate, `signing_keys` or `api_keys`",
                     ),
                 }
             }
@@ -93,6 +97,7 @@ impl Agents {
         agents.check_reachable(&place, findings);
         agents.actors = Actors::compile(document, issuers, findings);
         reach::set_ceilings(&mut agents.list, document, findings);
+        agents.workloads.check(&agents.list, document, &place, findings);
         agents
     }
 
@@ -139,7 +144,10 @@ impl Agents {
             position,
             scopes: raw.scopes.iter().map(|s| s.as_str().into()).collect(),
             implied: issuers.implied_scopes().of(raw.scopes.iter().map(String::as_str)),
-            is_class: raw.identity.as_ref().is_some_and(|identity| identity.each.is_some()),
+            is_class: raw
+                .identity
+                .as_ref()
+                .is_some_and(|identity| identity.each.is_some() || workloads::is_class(identity)),
             attributes: raw.attributes.clone(),
             expires,
             suspended: raw.suspended,
@@ -157,15 +165,16 @@ impl Agents {
         place: &Place,
         findings: &mut Findings,
     ) {
-        let Some((issuer, raw_issuer)) = issuers.id(&identity.issuer).zip(document.issuers.get(&identity.issuer))
-        else {
+        self.workloads.add(&self.list, position, identity, document, place, findings);
+        let Some(name) = &identity.issuer else { return check_issuer_is_written(identity, place, findings) };
+        let Some((issuer, raw_issuer)) = issuers.id(name).zip(document.issuers.get(name)) else {
             return findings.error(
                 place.field("issuer"),
                 format!(
                     "unknown issuer `{}`; {}",
-                    identity.issuer.escape_debug(),
+                    name.escape_debug(),
                     did_you_mean(
-                        &identity.issuer,
+                        name,
                         document.issuers.keys().map(String::as_str),
                         "expected a name from `issuers`"
                     )
@@ -184,11 +193,11 @@ impl Agents {
                 place.field(field),
                 format!(
                     "tokens of `{}` contain no client; add `token.client` to that issuer, or write `subject`",
-                    identity.issuer.escape_debug()
+                    name.escape_debug()
                 ),
             );
         }
-        if !check_tenant(identity, issuer, issuers, place, findings) {
+        if !check_tenant(identity, name, issuer, issuers, place, findings) {
             return;
         }
         let index = self.by_issuer.entry(issuer).or_default();
@@ -278,20 +287,12 @@ impl Agents {
     /// # Errors
     /// Returns [`Reason::AgentUnknown`] or [`Reason::AgentAmbiguous`].
     pub(crate) fn find(&self, token: &VerifiedToken) -> Result<&Agent, Reason> {
-        let index = self.by_issuer.get(&token.issuer_id()).ok_or(Reason::AgentUnknown)?;
-        let index = match token.tenant() {
-            None => &index.own,
-            Some(tenant) => index.by_tenant.get(tenant).ok_or(Reason::AgentUnknown)?,
-        };
-        let by_client = token.client().and_then(|client| index.by_client.get(client));
-        let mut fits = [
-            by_client.and_then(|found| found.any_subject),
-            by_client.zip(token.subject()).and_then(|(found, subject)| found.by_subject.get(subject).copied()),
-            token.subject().and_then(|subject| index.by_subject.get(subject).copied()),
-        ]
-        .into_iter()
-        .flatten()
-        .chain(index.by_claims.find(token));
+        let index = self.by_issuer.get(&token.issuer_id()).and_then(|index| match token.tenant() {
+            None => Some(&index.own),
+            Some(tenant) => index.by_tenant.get(tenant),
+        });
+        let workload = token.spiffe_id().and_then(|id| self.workloads.find(id));
+        let mut fits = index.into_iter().flat_map(move |index| index.fits(token)).chain(workload);
         let position = fits.next().ok_or(Reason::AgentUnknown)?;
         if fits.any(|other| other != position) {
             return Err(Reason::AgentAmbiguous);
@@ -323,6 +324,30 @@ impl Agents {
             agent.filter(|agent| agent.registered(now).is_ok()).ok_or(Reason::ActorUnknown)
         });
         agents.collect()
+    }
+}
+
+impl Agents {
+    /// Returns the agent that a client certificate identifies.
+    ///
+    /// # Errors
+    /// Returns [`Reason::AgentUnknown`] or [`Reason::AgentAmbiguous`].
+    pub(crate) fn find_certificate(&self, certificate: &VerifiedCertificate<'_>) -> Result<&Agent, Reason> {
+        let position = self.workloads.find_certificate(certificate)?;
+        self.get(position).ok_or(Reason::AgentUnknown)
+    }
+}
+
+impl ByIdentity {
+    /// Returns the agents that a token of this issuer and tenant fits.
+    fn fits<'i>(&'i self, token: &'i VerifiedToken) -> impl Iterator<Item = u32> + 'i {
+        let by_client = token.client().and_then(|client| self.by_client.get(client));
+        let by_values = [
+            by_client.and_then(|found| found.any_subject),
+            by_client.zip(token.subject()).and_then(|(found, subject)| found.by_subject.get(subject).copied()),
+            token.subject().and_then(|subject| self.by_subject.get(subject).copied()),
+        ];
+        by_values.into_iter().flatten().chain(self.by_claims.find(token))
     }
 }
 

@@ -1,6 +1,7 @@
 //! Compiles the kinds of credentials of which one authenticates the caller of an endpoint.
 
 use super::endpoint::Access;
+use super::tls::is_known_by_certificate;
 use crate::allowlist::{Binding, Side};
 use crate::document::{self, Authenticate};
 use crate::document::{Findings, Place};
@@ -34,6 +35,20 @@ pub(super) fn of_endpoint(
             );
         } else {
             check_bound(document, raw, &place, findings);
+        }
+    }
+    if access == Access::Known && kinds.contains(&Authenticate::Certificate) {
+        if document.tls.is_none() {
+            findings.error(
+                place,
+                "this endpoint accepts client certificates, which identify nobody without `tls`; add it at the top level",
+            );
+        } else if !document.agents.values().any(is_known_by_certificate) {
+            findings.error(
+                place,
+                "this endpoint accepts client certificates, but no agent is identified by one; write `identity.spiffe` or \
+                 `identity.certificate` at the agents that have one",
+            );
         }
     }
     kinds
@@ -85,17 +100,17 @@ fn check_bound(document: &document::Document, raw: &document::Endpoint, place: &
 
 /// Rejects bindings to claims where callers may have none, because their requests would always be denied.
 pub(super) fn check_bindings(kinds: &[Authenticate], bindings: &[Binding], place: &Place, findings: &mut Findings) {
-    if !kinds.contains(&Authenticate::ApiKey) {
-        return;
-    }
+    let without_token = [(Authenticate::ApiKey, "an API key"), (Authenticate::Certificate, "a certificate")];
+    let Some((kind, what)) = without_token.into_iter().find(|(kind, _)| kinds.contains(kind)) else { return };
     for binding in bindings.iter().filter(|binding| matches!(binding.side, Side::Token(_))) {
         let (left, right) = &binding.written;
         findings.error(
             place.field("bind").field(left),
             format!(
-                "a caller with an API key has no token, so `{}` does not exist and its requests would always be denied; bind an \
-                 attribute (`agent.NAME`), or remove `api-key` from `authenticate`",
-                right.escape_debug()
+                "a caller with {what} has no token, so `{}` does not exist and its requests would always be denied; bind an \
+                 attribute (`agent.NAME`), or remove `{}` from `authenticate`",
+                right.escape_debug(),
+                kind.name()
             ),
         );
     }

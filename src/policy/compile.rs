@@ -20,12 +20,13 @@ use super::trailers::RemovedTrailers;
 use super::version::version;
 use super::{
     Features, Policy, advice, authentication, claims, credentials, delegation, documents, dpop, gateway, hosts,
-    overrides, reach, reach_advice, scope_implies, unregistered,
+    overrides, reach, reach_advice, scope_implies, tls, unregistered,
 };
 use crate::document;
 use crate::document::names::check_name;
 use crate::document::{Findings, Place};
 use crate::identity::api_key::ApiKeys;
+use crate::identity::certificate::CertificateRules;
 use crate::identity::signature::SigningKeys;
 use crate::identity::token::{Issuers, Secrets, json};
 use crate::request::RejectedNames;
@@ -169,7 +170,10 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
     let documents = documents::compile(document, &issuers, secrets, &mut findings);
     let delegation = delegation::compile(document, &mut findings);
-    let issuers = issuers.with_implied_scopes(implied).with_delegation(delegation.map(|rules| rules.max_depth));
+    let issuers = issuers
+        .with_implied_scopes(implied)
+        .with_delegation(delegation.map(|rules| rules.max_depth))
+        .with_certificate_bindings(document.tls.is_some());
     let agents = Agents::compile(document, &issuers, &mut findings);
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
     let api_keys = ApiKeys::compile(document, &mut findings);
@@ -177,6 +181,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let common = metadata::Common { document, hosts: &hosts, dpop: dpop.as_ref() };
     let resources = Resources::compile(&common, &mut findings);
     let endpoints = Endpoints::compile(document, &hosts, &resources, &mut findings);
+    let certificates = CertificateRules::compile(document, &endpoints.list, &mut findings);
     let limits = Limits::compile(document, &mut findings);
     if document.tables.ed25519 > MOST_KEY_TABLES {
         let place = root.field("tables").field("ed25519");
@@ -242,6 +247,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         agents,
         signing_keys,
         api_keys,
+        certificates,
         key_tables: document.tables.ed25519,
         tables_key,
         endpoints,
@@ -322,7 +328,10 @@ fn skew(document: &document::Document, findings: &mut Findings) -> Duration {
 
 fn check_callers(document: &document::Document, endpoints: &Endpoints, findings: &mut Findings) {
     let closed = endpoints.list.iter().any(|endpoint| endpoint.access == Access::Known);
-    let has_keys = |agent: &document::Agent| agent.signing_keys.is_some() || agent.api_keys.is_some();
+    let has_certificate = |agent| document.tls.is_some() && tls::is_known_by_certificate(agent);
+    let has_keys = |agent: &document::Agent| {
+        agent.signing_keys.is_some() || agent.api_keys.is_some() || has_certificate(agent)
+    };
     if closed && document.issuers.is_empty() && !document.agents.values().any(has_keys) {
         findings.error(
             Place::root().field("issuers"),

@@ -107,9 +107,9 @@ pub(super) fn needs_bound_token(
     }
 }
 
-/// Rejects a policy that requires key-bound tokens without `dpop`, which defines how they are accepted.
+/// Rejects a policy that requires bound tokens without `dpop` or `tls`, which define how they are accepted.
 fn check_asked(document: &document::Document, findings: &mut Findings) {
-    if document.dpop.is_some() {
+    if document.dpop.is_some() || document.tls.is_some() {
         return;
     }
     let root = Place::root();
@@ -120,8 +120,7 @@ fn check_asked(document: &document::Document, findings: &mut Findings) {
     for place in effects.chain(endpoints) {
         findings.error(
             place.field("token"),
-            "such tokens are not accepted without `dpop`; add `dpop` at the top level, or remove \
-                                          this",
+            "such tokens are not accepted without `dpop` or `tls`; add one of them at the top level, or remove this",
         );
     }
 }

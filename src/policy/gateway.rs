@@ -63,6 +63,8 @@ pub struct Features {
     pub verifies: bool,
     /// The documents that the filter can fetch.
     pub fetching: Fetching,
+    /// Whether the host provides the client's certificate and its digest.
+    pub peer_certificates: bool,
     /// Whether a root context has timers, and can act on the streams of its worker when one fires. On Kong, the call that sets a
     /// timer traps outside a root context and if it is made twice, and the call that selects a stream has no effect.
     pub timers: bool,
@@ -160,6 +162,7 @@ const ENVOY: Features = Features {
     grpc: true,
     verifies: true,
     fetching: Fetching::Held,
+    peer_certificates: true,
     timers: true,
 };
 
@@ -174,7 +177,16 @@ impl Features {
             Gateway::EnvoyGateway => Self { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },
             // One of the two Envoys in Higress is older than `verify_signature`.
             Gateway::Higress => {
-                Self { name: "higress", body: BodyCheck::Late, store_is_ours: false, verifies: false, ..ENVOY }
+                // Whether it provides the whole certificate was not measured.
+                let peer_certificates = false;
+                Self {
+                    name: "higress",
+                    body: BodyCheck::Late,
+                    store_is_ours: false,
+                    verifies: false,
+                    peer_certificates,
+                    ..ENVOY
+                }
             }
             Gateway::Kong => Self {
                 name: "kong",
@@ -200,6 +212,7 @@ impl Features {
                 grpc: false,
                 verifies: false,
                 fetching: Fetching::Denied,
+                peer_certificates: false,
                 timers: false,
             },
             Gateway::Portable => Self {
@@ -225,6 +238,7 @@ impl Features {
                 grpc: false,
                 verifies: false,
                 fetching: Fetching::None,
+                peer_certificates: false,
                 timers: false,
             },
         }
@@ -312,6 +326,17 @@ pub(super) fn check(document: &document::Document, findings: &mut Findings) {
                 findings.error(root.field(field), message);
             }
         }
+    }
+    if document.tls.is_some() && !features.peer_certificates {
+        let why = match document.gateway {
+            Gateway::Kong => "has no property for the digest or the content of a client's certificate",
+            Gateway::Higress => "is not known to give filters the whole certificate of a client",
+            _ => "gives filters no certificates of clients",
+        };
+        findings.error(
+            root.field("tls"),
+            format!("`{name}` {why}, so certificates identify nobody there; remove this, or choose another `gateway`"),
+        );
     }
     if features.record == RecordPlace::Nowhere {
         let log = document.audit.log;

@@ -42,15 +42,38 @@ pub(super) fn check_class(
     }
 }
 
+/// Checks an identity that names no issuer: it has no values of tokens, and something else identifies the agent.
+pub(super) fn check_issuer_is_written(identity: &document::Identity, place: &Place, findings: &mut Findings) {
+    let of_tokens = [
+        ("tenant", identity.tenant.is_some()),
+        ("client_id", identity.client_id.is_some()),
+        ("subject", identity.subject.is_some()),
+        ("claims", !identity.claims.is_empty()),
+        ("each", identity.each.is_some()),
+    ];
+    if let Some((field, _)) = of_tokens.into_iter().find(|(_, is_written)| *is_written) {
+        findings.error(
+            place.field("issuer"),
+            format!("`{field}` is a value in the tokens of one issuer; write the name of that issuer from `issuers`"),
+        );
+    } else if identity.spiffe.is_none() && identity.certificate.is_none() && identity.actor.is_none() {
+        findings.error(
+            place.clone(),
+            "nothing identifies this agent; write `issuer` with `client_id`, `subject` or `claims`, or write `spiffe` or `certificate`",
+        );
+    }
+}
+
 /// Checks that an identity names a tenant if its issuer has tenants. Returns whether the agent can be found.
 pub(super) fn check_tenant(
     identity: &document::Identity,
+    name: &str,
     issuer: IssuerId,
     issuers: &Issuers,
     place: &Place,
     findings: &mut Findings,
 ) -> bool {
-    let name = identity.issuer.escape_debug();
+    let name = name.escape_debug();
     let errors_before = findings.errors.len();
     match (&identity.tenant, issuers.has_tenants(issuer)) {
         (None, false) => {}

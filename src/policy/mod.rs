@@ -44,9 +44,11 @@ mod scope_implies;
 mod signatures;
 mod signing_keys;
 mod tables_key;
+mod tls;
 pub(crate) mod trailers;
 mod unregistered;
 mod version;
+mod workloads;
 
 #[cfg(not(target_arch = "wasm32"))]
 pub use access::OperationAccess;
@@ -79,6 +81,7 @@ use std::time::Duration;
 use crate::allowlist::Table;
 use crate::document;
 use crate::identity::api_key::ApiKeys;
+use crate::identity::certificate::CertificateRules;
 use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
 use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::{IssuerId, Issuers};
@@ -130,6 +133,8 @@ pub struct Policy {
     pub(crate) signing_keys: SigningKeys,
     /// `None` if the policy accepts no API keys.
     pub(crate) api_keys: Option<ApiKeys>,
+    /// `None` if client certificates identify nobody.
+    pub(crate) certificates: Option<CertificateRules>,
     key_tables: u32,
     /// The key for names and seals in the shared store. `None` if the first worker generates one.
     pub(crate) tables_key: Option<TablesKey>,
@@ -253,6 +258,12 @@ impl Policy {
     pub(crate) fn key_timeout(&self, issuer: IssuerId) -> Duration {
         let document = self.documents.iter().find(|document| document.issuers.contains(&issuer));
         document.map_or(Duration::ZERO, |document| document.source.timeout)
+    }
+
+    /// Reports whether client certificates matter, and a host must provide that of each request.
+    #[must_use]
+    pub fn reads_certificates(&self) -> bool {
+        self.certificates.is_some()
     }
 
     /// Reports whether the gate fetches documents, and needs a timer for that.

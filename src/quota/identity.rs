@@ -19,8 +19,10 @@ pub(crate) struct LimitKey(u8);
 pub(crate) struct Identified<'w> {
     /// The registered agent: its name, and its position in the policy's list.
     pub(crate) agent: Option<(&'w str, u32)>,
-    /// Whether the registration describes many clients, which are counted separately.
+    /// Whether the registration describes many clients or workloads, which are counted separately.
     pub(crate) is_class: bool,
+    /// The SPIFFE ID of the caller's token or certificate.
+    pub(crate) workload: Option<&'w str>,
     pub(crate) token: Option<&'w VerifiedToken>,
 }
 
@@ -70,9 +72,14 @@ impl Limit {
             let caller = who.caller?;
             identity = match caller.agent {
                 Some((name, _)) if caller.is_class => {
-                    let token = caller.token?;
-                    let identity = identity.text("class").text(name).optional(token.client());
-                    tenant(identity, token.tenant())
+                    let identity = identity.text("class").text(name);
+                    match (caller.workload, caller.token) {
+                        (Some(id), _) => identity.text("workload").text(id),
+                        (None, token) => {
+                            let token = token?;
+                            tenant(identity.optional(token.client()), token.tenant())
+                        }
+                    }
                 }
                 Some((name, _)) => identity.text("agent").text(name),
                 None => {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use serde::{Serialize, Serializer};
 
+use crate::request::certificate::ClientCertificate;
 use crate::request::headers::Headers;
 use crate::text::ascii::hexadecimal;
 use crate::text::time::Timestamp;
@@ -18,6 +19,9 @@ pub struct Request<'a> {
     pub end_of_stream: bool,
     /// The source of the request, or `None` if the host does not know it.
     pub source: Option<Source>,
+    /// The certificate that the client presented on the connection. `None` if there is none, if the gateway does not tell, or if it did
+    /// not validate the certificate.
+    pub certificate: Option<&'a ClientCertificate>,
     /// The time of the request.
     pub now: Timestamp,
     /// The identifier of the decision on this request.

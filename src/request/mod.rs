@@ -4,6 +4,7 @@
 //! checks passed. This module does not know policies and does not repair input. Input that is not canonical is rejected, because the form
 //! that was matched must be the form that is forwarded upstream.
 
+pub(crate) mod certificate;
 pub(crate) mod credential;
 pub mod digest;
 pub(crate) mod head;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::identity::token::json;
-use callgate::{Answer, Change, Check, Decision, Headers, Reason, Source, Trace, Traced};
+use callgate::{Answer, Change, Check, ClientCertificate, Decision, Headers, Reason, Source, Trace, Traced};
 use serde_json::Value;
 
 use super::request::header;
@@ -36,7 +36,7 @@ pub(super) struct Arguments {
     policy: Option<PathBuf>,
     /// Describe a decision record in words: @FILE, - for standard input, env:NAME, or its text; or a log line that contains one
     #[arg(long, value_name = "RECORD", allow_hyphen_values = true,
-          conflicts_with_all = ["method", "path", "host", "headers", "token", "body", "source", "at"])]
+          conflicts_with_all = ["method", "path", "host", "headers", "token", "body", "source", "certificate", "at"])]
     record: Option<Input>,
     /// The method
     #[arg(long, default_value = "GET")]
@@ -59,6 +59,10 @@ pub(super) struct Arguments {
     /// The client's IP address
     #[arg(long, value_name = "ADDRESS", value_parser = source)]
     source: Option<Source>,
+    /// The client's certificate, in PEM: @FILE, - for standard input, env:NAME, or its text. Of several, the first is used. Its dates and its
+    /// issuer are not checked, because the gateway does that
+    #[arg(long, value_name = "CERTIFICATE", allow_hyphen_values = true)]
+    certificate: Option<Input>,
     /// The time of the request: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<Moment>,
@@ -102,13 +106,21 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             Some(Some(input.bytes().map_err(|problem| Failure::Trouble(format!("--body: {problem}")))?))
         }
     };
+    let certificate = arguments.certificate.as_ref().map(certificate).transpose()?;
     let mut keys = Vec::new();
     for (issuer, input) in &arguments.keys {
         let set = input.bytes().map_err(|problem| Failure::Trouble(format!("--keys: {issuer}: {problem}")))?;
         keys.push((issuer.clone(), set));
     }
-    let with =
-        |body| Asked { policy: &loaded.policy, headers: &headers, body, source: arguments.source, time, keys: &keys };
+    let with = |body| Asked {
+        policy: &loaded.policy,
+        headers: &headers,
+        body,
+        source: arguments.source,
+        certificate: certificate.as_ref(),
+        time,
+        keys: &keys,
+    };
     let document = loaded.document.value();
     let asked = with(match &body {
         None => {
@@ -173,6 +185,16 @@ fn keys(text: &str) -> Result<(String, Input), String> {
         text.split_once('=').ok_or("expected the issuer's name, `=` and its key set, such as `corp=@jwks.json`")?;
     let Ok(input) = input.parse::<Input>();
     Ok((issuer.to_owned(), input))
+}
+
+/// Reads a client certificate.
+fn certificate(input: &Input) -> Result<ClientCertificate, Failure> {
+    let text = input.bytes().map_err(|problem| Failure::Trouble(format!("--certificate: {problem}")))?;
+    ClientCertificate::first_of(&text).ok_or_else(|| {
+        Failure::Trouble(format!(
+            "--certificate: {input} is no certificate; expected one in PEM, from `-----BEGIN CERTIFICATE-----` on, of at most 16 KiB"
+        ))
+    })
 }
 
 /// The indentation of the lines that belong to a check.

@@ -303,6 +303,7 @@ fn decided(
         headers: &headers,
         body: request.body.as_deref().map_or(Body::None, Body::Known),
         source: arguments.source,
+        certificate: None,
         time: arguments.at.unwrap_or_default().resolve(),
         keys: &[],
     };

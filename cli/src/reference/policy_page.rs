@@ -23,7 +23,7 @@ struct Chapter {
 }
 
 /// The chapters, beginning with the document itself.
-const CHAPTERS: [Chapter; 16] = [
+const CHAPTERS: [Chapter; 17] = [
     Chapter {
         title: "The document",
         about: "The fields at the top level of a policy. Each of the following chapters describes one or more of them.",
@@ -91,9 +91,9 @@ const CHAPTERS: [Chapter; 16] = [
     },
     Chapter {
         title: "Agents",
-        about: "Who may send requests. A token, a signing key, an API key or several of these identify an agent.",
+        about: "Who may send requests. A token, a signing key, an API key, a client certificate or several of these identify an agent.",
         fields: &["agents"],
-        definitions: &["Agent", "Identity", "Each", "SigningKey", "HttpAlgorithm"],
+        definitions: &["Agent", "Identity", "Each", "CertificateName", "SigningKey", "HttpAlgorithm"],
     },
     Chapter {
         title: "API keys",
@@ -101,6 +101,14 @@ const CHAPTERS: [Chapter; 16] = [
                 or a requirement states whether it accepts them (`authenticate`).",
         fields: &["api_keys"],
         definitions: &["ApiKeys", "ApiKey"],
+    },
+    Chapter {
+        title: "Client certificates",
+        about: "What the gateway's listener does with the certificates of clients, such as those of SPIFFE workloads. An endpoint or a \
+                requirement states whether a certificate identifies the caller (`authenticate`), and tokens can be bound to certificates \
+                (RFC 8705).",
+        fields: &["tls"],
+        definitions: &["Tls", "ClientCertificates"],
     },
     Chapter {
         title: "Requirements",

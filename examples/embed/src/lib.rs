@@ -95,6 +95,7 @@ impl Gate {
             headers: &headers,
             end_of_stream: body.is_end_stream(),
             source: Source::parse(peer.to_string().as_bytes()),
+            certificate: None,
             now: now()?,
             id: self.next_id(),
         };

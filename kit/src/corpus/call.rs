@@ -2,6 +2,7 @@
 
 use callgate::text::time::Timestamp;
 
+use super::certificate::Presented;
 use super::moment::Offset;
 use super::request::{Body, Request};
 use super::signature::{self, Signing};
@@ -29,6 +30,8 @@ pub struct Call {
     pub slow: Offset,
     /// The client's address, if the case names one.
     pub source: Option<String>,
+    /// The certificate that the client presents.
+    pub certificate: Option<Presented>,
 }
 
 impl Call {
@@ -43,7 +46,7 @@ impl Call {
         lines
     }
 
-    /// Builds the request of a case. The case's name serves as the `jti` of the proof.
+    /// Builds the request of a case, without its certificate. The case's name serves as the `jti` of the proof.
     pub(super) fn new(
         request: &Request,
         token: Option<&Recipe>,
@@ -88,6 +91,7 @@ impl Call {
             body: Vec::new(),
             slow: Offset::default(),
             source: request.source.clone(),
+            certificate: None,
         };
         call.take_body(&request.body);
         signature::sign(&mut call, signing, now);

@@ -8,6 +8,7 @@ use callgate::{Ground, Reason};
 use serde_json::{Map, Value};
 
 use super::bytes::Bytes;
+use super::certificate::Presented;
 use super::fixtures::Fixtures;
 use super::format::{self, Change, Decision};
 use super::merge::merge;
@@ -17,6 +18,9 @@ use super::signature::{self, Signing};
 use super::token::Recipe;
 use super::{Case, Policy};
 use crate::sign::Digest;
+
+/// Why a case with a client certificate is skipped in a real Envoy.
+const WITHOUT_TLS: &str = "the listener of this run has no TLS";
 
 /// Builds cases in order, so each one can refer to earlier cases.
 pub(super) struct Deriver<'l, 'd> {
@@ -63,6 +67,10 @@ impl Deriver<'_, '_> {
         if case.skip_envoy.as_ref().is_some_and(|why| why.trim().is_empty()) {
             self.reader.error(&place.field("skip").field("envoy"), "write the reason why the case cannot run there");
         }
+        let mut earlier = case.before.iter().filter_map(|index| self.cases.get(*index));
+        if case.certificate.is_some() || earlier.any(|before| before.certificate.is_some()) {
+            case.skip_envoy.get_or_insert_with(|| WITHOUT_TLS.to_owned());
+        }
         if case.before.iter().any(|index| self.cases.get(*index).is_some_and(|before| before.policy != case.policy)) {
             self.reader
                 .error(&place.field("before"), "the case named here has another policy; both need the same policy");
@@ -104,6 +112,7 @@ impl Deriver<'_, '_> {
             token: self.token(&place.field("request").field("token"), request.token.as_deref())?,
             proof: self.proof(&place.field("request").field("proof"), request.proof.as_deref())?,
             api_key: self.api_key(&place.field("request").field("api_key"), request.api_key.as_deref(), policy)?,
+            certificate: self.certificate(&place.field("request").field("certificate"), request.certificate.as_deref())?,
             signing: self.signing(&place.field("request"), &request)?,
             request,
             expect: raw.expect.clone(),
@@ -146,6 +155,10 @@ impl Deriver<'_, '_> {
                 request.proof = name;
             }
             Change::ApiKey(name) => request.api_key = name,
+            Change::Certificate(name) => {
+                case.certificate = self.certificate(&place.field("certificate"), name.as_deref())?;
+                request.certificate = name;
+            }
             Change::InProof(change) => {
                 let place = place.field("in_proof");
                 let Some(proof) = &mut case.proof else {
@@ -311,6 +324,17 @@ impl Deriver<'_, '_> {
             self.reader.error(place, format!("unknown proof `{name}`; expected a name from `proofs`"));
         }
         proof.cloned().map(Some)
+    }
+
+    /// Returns the certificate of this name; `Some(None)` if no name is given.
+    #[expect(clippy::option_option, reason = "an error is not the same as a request without a certificate")]
+    fn certificate(&mut self, place: &Place, name: Option<&str>) -> Option<Option<Presented>> {
+        let Some(name) = name else { return Some(None) };
+        let certificate = self.fixtures.certificate(name);
+        if certificate.is_none() {
+            self.reader.error(place, format!("unknown certificate `{name}`; expected a name from `certificates`"));
+        }
+        certificate.cloned().map(Some)
     }
 
     /// Returns the header line with the API key of this name, in the place that the policy states; `Some(None)` if no name is given.

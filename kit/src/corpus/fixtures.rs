@@ -1,4 +1,4 @@
-//! Keys, tokens and proofs by name, and documents by URL. A token or proof can extend another one.
+//! Keys, certificates, tokens and proofs by name, and documents by URL. A token or proof can extend another one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
@@ -7,6 +7,7 @@ use std::sync::Arc;
 use callgate::document::Place;
 use serde_json::{Map, Value, json};
 
+use super::certificate::Presented;
 use super::documents::Documents;
 use super::format;
 use super::reader::Reader;
@@ -15,10 +16,11 @@ use crate::diagnostic::Diagnostics;
 use crate::document;
 use crate::mint::SigningKey;
 
-/// Keys, tokens and proofs by name and documents by URL, including those of imported files.
+/// Keys, certificates, tokens and proofs by name and documents by URL, including those of imported files.
 #[derive(Default)]
 pub(super) struct Fixtures {
     keys: HashMap<String, Arc<SigningKey>>,
+    certificates: HashMap<String, Presented>,
     tokens: HashMap<String, Recipe>,
     proofs: HashMap<String, Recipe>,
     documents: Documents,
@@ -37,7 +39,7 @@ impl Fixtures {
 
     /// Adds the keys, tokens, proofs and documents of a file.
     pub(super) fn add(&mut self, reader: &mut Reader<'_>, folder: &Path, fixtures: &format::Fixtures) {
-        let format::Fixtures { keys, tokens, proofs, documents } = fixtures;
+        let format::Fixtures { keys, certificates, tokens, proofs, documents } = fixtures;
         for (name, jwk) in keys {
             let place = Place::root().field("keys").field(name);
             match read_key(folder, jwk) {
@@ -47,6 +49,13 @@ impl Fixtures {
                         reader.error(&place, format!("another key is named `{name}`; choose another name"));
                     }
                 }
+            }
+        }
+        for (name, certificate) in certificates {
+            let place = Place::root().field("certificates").field(name);
+            let Some(written) = reader.read::<format::Certificate>(&place, certificate) else { continue };
+            if self.certificates.insert(name.clone(), Presented::new(&written)).is_some() {
+                reader.error(&place, format!("another certificate is named `{name}`; choose another name"));
             }
         }
         let mut known = std::mem::take(&mut self.tokens);
@@ -95,6 +104,11 @@ impl Fixtures {
         self.tokens.get(name)
     }
 
+    /// Returns the certificate of this name.
+    pub(super) fn certificate(&self, name: &str) -> Option<&Presented> {
+        self.certificates.get(name)
+    }
+
     /// Returns the proof of this name.
     pub(super) fn proof(&self, name: &str) -> Option<&Recipe> {
         self.proofs.get(name)
@@ -120,6 +134,18 @@ impl Fixtures {
         {
             let binding = json!({ "jkt": key.thumbprint() });
             recipe.claims.push(Map::from_iter([("cnf".to_owned(), binding)]));
+        }
+        if let Some(name) = &token.bound_to_certificate {
+            match self.certificate(name) {
+                Some(certificate) => {
+                    let binding = json!({ "x5t#S256": certificate.thumbprint() });
+                    recipe.claims.push(Map::from_iter([("cnf".to_owned(), binding)]));
+                }
+                None => reader.error(
+                    &place.field("bound_to_certificate"),
+                    format!("unknown certificate `{name}`; expected a name from `certificates`"),
+                ),
+            }
         }
         recipe.claims.push(token.claims);
         recipe.raw_header = token.raw_header.or(recipe.raw_header);

@@ -35,6 +35,9 @@ pub(super) struct File {
     /// Tokens by name; each is a [`Token`].
     #[serde(default)]
     pub(super) tokens: BTreeMap<String, Value>,
+    /// Client certificates by name; each is a [`Certificate`].
+    #[serde(default)]
+    pub(super) certificates: BTreeMap<String, Value>,
     /// Proofs of possession by name; each is a [`Token`] as well. A proof is valid except for what its description changes.
     #[serde(default)]
     pub(super) proofs: BTreeMap<String, Value>,
@@ -52,20 +55,23 @@ pub(super) struct File {
 }
 
 impl File {
-    /// Takes the keys, tokens, proofs and documents out of the file.
+    /// Takes the keys, certificates, tokens, proofs and documents out of the file.
     pub(super) fn take_fixtures(&mut self) -> Fixtures {
-        let Self { keys, tokens, proofs, documents, .. } = self;
-        let [keys, tokens, proofs, documents] = [keys, tokens, proofs, documents].map(std::mem::take);
-        Fixtures { keys, tokens, proofs, documents }
+        let Self { keys, certificates, tokens, proofs, documents, .. } = self;
+        let [keys, certificates, tokens, proofs, documents] =
+            [keys, certificates, tokens, proofs, documents].map(std::mem::take);
+        Fixtures { keys, certificates, tokens, proofs, documents }
     }
 }
 
-/// A file of keys, tokens, proofs and documents that others import.
+/// A file of keys, certificates, tokens, proofs and documents that others import.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Fixtures {
     #[serde(default)]
     pub(super) keys: BTreeMap<String, Value>,
+    #[serde(default)]
+    pub(super) certificates: BTreeMap<String, Value>,
     #[serde(default)]
     pub(super) tokens: BTreeMap<String, Value>,
     #[serde(default)]
@@ -86,6 +92,8 @@ pub(super) struct Token {
     pub(super) sign_with: Option<String>,
     /// The key to which the token is bound, in `cnf`.
     pub(super) bound_to: Option<String>,
+    /// The client certificate to which the token is bound, in `cnf`.
+    pub(super) bound_to_certificate: Option<String>,
     /// A merge patch to the header.
     pub(super) header: Map<String, Value>,
     /// A merge patch to the claims.
@@ -114,6 +122,44 @@ pub(super) enum TokenMutation {
     Signature,
     /// Sets unused bits in the last character of the signature.
     TrailingBits,
+}
+
+/// A client certificate, described by its parts. Its digest is right unless the description changes it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Certificate {
+    /// The URIs among its subject alternative names.
+    pub(super) uri: Vec<Bytes>,
+    /// The DNS names among its subject alternative names.
+    pub(super) dns: Vec<Bytes>,
+    /// Whether it is the certificate of an authority.
+    pub(super) ca: bool,
+    /// The serial number, which tells two certificates with the same names apart.
+    pub(super) serial: u8,
+    /// The exact bytes in place of DER, which override the members above.
+    pub(super) der: Option<Bytes>,
+    /// A change to the DER.
+    pub(super) alter: Option<CertificateMutation>,
+    /// The text that the gateway passes on, `{pem}` when absent.
+    pub(super) form: Option<String>,
+    /// Whether the gateway percent-encodes the text.
+    pub(super) percent_encoded: bool,
+    /// The digest that the gateway states, instead of SHA-256 of the DER in hexadecimal digits.
+    pub(super) digest: Option<Bytes>,
+}
+
+/// A change to a certificate's DER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum CertificateMutation {
+    /// Removes the last byte.
+    Cut,
+    /// Adds a byte.
+    Longer,
+    /// States version 1, which has no extensions.
+    Version,
+    /// Puts each name into an extension of its own.
+    TwoExtensions,
 }
 
 /// A case.
@@ -163,6 +209,7 @@ pub(super) enum Change {
     Token(Option<String>),
     Proof(Option<String>),
     ApiKey(Option<String>),
+    Certificate(Option<String>),
     Authorization(String),
     /// Sends the token in another header than `Authorization`.
     Carrier((Bytes, String)),

@@ -5,6 +5,7 @@
 
 mod bytes;
 mod call;
+mod certificate;
 mod derive;
 mod documents;
 mod fixtures;
@@ -29,6 +30,7 @@ use callgate::text::time::Timestamp;
 use serde_json::Value;
 
 pub use call::Call;
+pub use certificate::Presented;
 pub use documents::{Documents, Published};
 pub use format::Decision;
 pub use judge::{End, Seen, differences};
@@ -92,6 +94,7 @@ pub struct Case {
     proof: Option<Recipe>,
     /// The header line with the API key.
     api_key: Option<(Vec<u8>, Vec<u8>)>,
+    certificate: Option<Presented>,
     signing: Signing,
     expect: format::Expect,
 }
@@ -100,8 +103,9 @@ impl Case {
     /// Returns the request, with its token, proof and signatures made for this `now`. The proof of a case is always the same.
     #[must_use]
     pub fn call(&self, now: Timestamp) -> Call {
-        let Self { request, token, proof, api_key, signing, name, .. } = self;
-        Call::new(request, token.as_ref(), proof.as_ref(), api_key.as_ref(), signing, name, now)
+        let Self { request, token, proof, api_key, certificate, signing, name, .. } = self;
+        let call = Call::new(request, token.as_ref(), proof.as_ref(), api_key.as_ref(), signing, name, now);
+        Call { certificate: certificate.clone(), ..call }
     }
 
     /// Returns whether the case needs a clock that can be moved.

@@ -33,6 +33,9 @@ pub(super) struct Request {
     /// The API key, in the place that the policy states; without it, the request has none.
     #[serde(default)]
     pub(super) api_key: Option<String>,
+    /// The certificate that the client presents to the gateway; without it, the client presents none.
+    #[serde(default)]
+    pub(super) certificate: Option<String>,
     /// The value of `Authorization`; when absent `Bearer {token}`, or `DPoP {token}` if there is a proof.
     #[serde(default)]
     pub(super) authorization: Option<String>,

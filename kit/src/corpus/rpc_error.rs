@@ -157,6 +157,7 @@ mod tests {
             body: vec![body.as_bytes().to_vec()],
             slow: super::super::Offset::default(),
             source: None,
+            certificate: None,
         }
     }
 

@@ -10,7 +10,7 @@ use callgate::document::{Findings, Place};
 use callgate::state::StoreError;
 use callgate::text::monotonic::Monotonic;
 use callgate::{
-    Answer, Awaits, Change, Clock, Decision, DecisionId, Engine, Headers, Need, Outcome, Request, Services, Source,
+    Answer, Awaits, Change, ClientCertificate, Clock, Decision, DecisionId, Engine, Headers, Need, Outcome, Request, Services, Source,
     Timestamp, Undecided,
 };
 use serde_json::Value;
@@ -168,10 +168,13 @@ impl Gate {
         let lines = call.all_lines();
         let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
         self.decided += 1;
+        let certificate =
+            call.certificate.as_ref().map(|presented| ClientCertificate::new(&presented.pem, &presented.sha256));
         let request = Request {
             headers: &headers,
             end_of_stream: call.end_of_stream,
             source: call.source.as_deref().and_then(|source| Source::parse(source.as_bytes())),
+            certificate: certificate.as_ref(),
             now,
             id: DecisionId(self.decided),
         };

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use super::{ProofKind, Record, RpcRecord, Scopes, Verdict, WouldDeny, milliseconds, redact};
+use super::{CertificateRecord, ProofKind, Record, RpcRecord, Scopes, Verdict, WouldDeny, milliseconds, redact};
 use crate::allowlist::operations::OperationKind;
 use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, RpcFacts, Rule, Serve};
 use crate::document::Authenticate;
@@ -57,7 +57,10 @@ impl Allow<'_> {
 impl<'r> Record<'r> {
     fn of(facts: &'r Facts<'_>, (decision, reason, rule): (Verdict, &'static str, Rule<'r>)) -> Self {
         let token = facts.token.as_deref();
-        let has_credential = token.is_some() || facts.signature.is_some() || facts.api_key.is_some();
+        let has_credential = token.is_some()
+            || facts.signature.is_some()
+            || facts.api_key.is_some()
+            || facts.certificate.is_some();
         let accepts_several = facts.endpoint.is_some_and(|endpoint| endpoint.authenticate.len() > 1);
         let observed = decision == Verdict::Observe;
         let would_deny = facts.denials.iter().filter(|_| observed);
@@ -79,7 +82,10 @@ impl<'r> Record<'r> {
             scopes: Scopes { token, agent: facts.agent.filter(|_| has_credential) },
             token: token.map(|token| token.token_hash()),
             api_key: facts.api_key.map(|key| &*key.name),
-            authenticated_by: facts.counted().filter(|kind| *kind == Authenticate::ApiKey || accepts_several),
+            certificate: certificate(facts),
+            authenticated_by: facts.counted().filter(|kind| {
+                accepts_several || matches!(kind, Authenticate::ApiKey | Authenticate::Certificate)
+            }),
             proof: facts.proof.map(|_| ProofKind::Dpop),
             signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
             endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
@@ -102,6 +108,19 @@ impl<'r> Record<'r> {
             outcome: None,
         }
     }
+}
+
+/// Returns the certificate of a request.
+fn certificate<'r>(facts: &'r Facts<'_>) -> Option<CertificateRecord<'r>> {
+    let certificate = facts.certificate.as_ref()?;
+    let (spiffe, uri, dns) = certificate.shown();
+    let text = |name: &'r str| bounded(name.as_bytes());
+    Some(CertificateRecord {
+        spiffe: spiffe.map(text),
+        uri: uri.map(text),
+        dns: dns.map(text),
+        sha256: format!("{:016x}", u64::from_be_bytes(first(*certificate.sha256()))),
+    })
 }
 
 /// Returns the message of a request, or `None` if nothing is known about it.

@@ -1,4 +1,4 @@
-//! DPoP (RFC 9449): checks that the sender of a token holds the key that the token is bound to.
+//! DPoP (RFC 9449): checks that the sender of a token holds the key, or the certificate, that the token is bound to.
 //!
 //! A [`Proof`] is a statement, signed by that key, about one request with one token. Only [`binding`] creates a [`Held`] token, and only
 //! a held token identifies an agent. Replay protection for proofs is not part of this module.
@@ -8,7 +8,7 @@ mod nonce;
 mod proof;
 mod target;
 
-pub(crate) use binding::{Held, binding};
+pub(crate) use binding::{Held, Shown, binding};
 pub(crate) use nonce::Nonces;
 pub(crate) use proof::{Expected, Proof};
 

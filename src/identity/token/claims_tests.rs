@@ -160,3 +160,47 @@ fn allows_no_tolerance_with_a_clock_skew_of_zero() {
     assert_eq!(judge(json!({ "iat": NOW + 1 })), Err(Reason::TokenTime));
     assert_eq!(judge(json!({ "nbf": NOW + 1 })), Err(Reason::TokenNotYetValid));
 }
+
+#[test]
+fn tokens_can_be_bound_to_keys_and_to_certificates() {
+    let issuers = issuers().with_certificate_bindings(true);
+    let read = |cnf: &Value| {
+        let token = claiming(json!({ "cnf": cnf }));
+        let verified =
+            issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new());
+        let bindings = verified.map(|token| (token.bound_to().is_some(), token.certificate_bound_to().copied()));
+        bindings.map_err(|refusal| refusal.reason)
+    };
+    let zeros = "A".repeat(43);
+    let (key, certificate, both) =
+        (json!({ "jkt": zeros }), json!({ "x5t#S256": zeros }), json!({ "jkt": zeros, "x5t#S256": zeros }));
+    assert_eq!(read(&key), Ok((true, None)));
+    assert_eq!(read(&certificate), Ok((false, Some([0; 32]))));
+    assert_eq!(read(&both), Ok((true, Some([0; 32]))));
+    for value in [
+        json!("A".repeat(42)),
+        json!("A".repeat(44)),
+        json!(format!("{zeros}=")),
+        json!("0".repeat(64)),
+        json!(format!("{}B", "A".repeat(42))),
+        json!(format!("{} ", "A".repeat(43))),
+        json!(format!("+{}", "A".repeat(42))),
+        json!(""),
+        json!(null),
+        json!([zeros]),
+        json!(0),
+    ] {
+        assert_eq!(read(&json!({ "x5t#S256": value })), Err(Reason::TokenBound), "{value}");
+        assert_eq!(read(&json!({ "jkt": zeros, "x5t#S256": value })), Err(Reason::TokenBound), "{value}");
+        assert_eq!(read(&json!({ "jkt": value, "x5t#S256": zeros })), Err(Reason::TokenBound), "{value}");
+    }
+    for name in ["jwk", "kid", "x5t", "x5t#s256", "X5T#S256", "x5t#S512", "osc"] {
+        let mut other = both.clone();
+        other[name] = json!(zeros);
+        assert_eq!(read(&other), Err(Reason::TokenBound), "{name}");
+    }
+    // Without `tls`, nothing compares certificates.
+    for cnf in [certificate, both] {
+        refused(&claiming(json!({ "cnf": cnf })), Reason::TokenBound);
+    }
+}

@@ -161,7 +161,12 @@ impl Issuers {
                 vec![(name, lifetime.unwrap_or_default()), ("expected", most)]
             }
             (Reason::TokenBound, _) => {
-                claim("cnf", "the thumbprint of a DPoP key (`jkt`), and no other member".to_owned())
+                let expected = if self.accepts_certificate_bindings {
+                    "the thumbprint of a DPoP key (`jkt`), of a certificate (`x5t#S256`) or both, and no other member"
+                } else {
+                    "the thumbprint of a DPoP key (`jkt`), and no other member"
+                };
+                claim("cnf", expected.to_owned())
             }
             (Reason::DelegationMalformed, _) => claim(delegation::CLAIM, delegation::expected(self.max_actors)),
             (Reason::TokenSignature, Some(_)) => {

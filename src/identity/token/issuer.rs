@@ -35,6 +35,8 @@ pub struct Issuers {
     pub(super) skew: Duration,
     /// The maximum number of actors of a token. `None` if the policy accepts none, and actors are not parsed.
     pub(super) max_actors: Option<u8>,
+    /// Whether tokens may be bound to client certificates.
+    pub(super) accepts_certificate_bindings: bool,
 }
 
 /// An issuer of the policy.
@@ -117,7 +119,22 @@ impl Issuers {
         let by_trust_domain = svid::by_trust_domain(&issuers, &place, findings);
         check_sharing_is_mutual(raw, &place, findings);
         check_shared_keys(raw, &issuers, &place, findings);
-        Self { issuers, by_iss, by_trust_domain, implied: ImpliedScopes::default(), skew, max_actors: None }
+        Self {
+            issuers,
+            by_iss,
+            by_trust_domain,
+            implied: ImpliedScopes::default(),
+            skew,
+            max_actors: None,
+            accepts_certificate_bindings: false,
+        }
+    }
+
+    /// Sets whether tokens may be bound to client certificates (RFC 8705, section 3). The caller then compares the certificate of each
+    /// request.
+    #[must_use]
+    pub fn with_certificate_bindings(self, accepts_certificate_bindings: bool) -> Self {
+        Self { accepts_certificate_bindings, ..self }
     }
 
     /// Adds the scopes that other scopes include.

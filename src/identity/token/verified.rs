@@ -19,7 +19,7 @@ use crate::text::ascii::bytes_eq;
 use crate::text::time::Timestamp;
 
 /// A token that was valid when it was verified: signed by an issuer of the policy, with the right shape, for this audience. If the token
-/// is [bound to a key](Self::bound_to), a separate check decides whether its sender may use it.
+/// is [bound to a key](Self::bound_to) or to a certificate, a separate check decides whether its sender may use it.
 ///
 /// Only [`Issuers::verify`](super::Issuers::verify) creates one.
 #[derive(Debug)]
@@ -42,6 +42,7 @@ pub struct VerifiedToken {
     pub(super) is_delegated: bool,
     /// Its actors, if it has some and the policy accepts delegation.
     pub(super) chain: Option<Box<Chain>>,
+    pub(super) certificate_bound_to: Option<[u8; 32]>,
     /// The key that verified it, if the issuer's keys are fetched.
     pub(super) fetched_key: Option<Arc<KeyIdentity>>,
     pub(super) sha256: [u8; 32],
@@ -151,7 +152,7 @@ impl VerifiedToken {
         self.times.expires
     }
 
-    /// Returns the key that the sender of this token must hold (RFC 9449, section 6.1), or `None` for a bearer token.
+    /// Returns the key that the sender of this token must hold (RFC 9449, section 6.1), or `None` if it is bound to no key.
     #[must_use]
     pub fn bound_to(&self) -> Option<Thumbprint> {
         self.bound_to
@@ -167,6 +168,12 @@ impl VerifiedToken {
     #[must_use]
     pub fn chain(&self) -> Option<&Chain> {
         self.chain.as_deref()
+    }
+
+    /// Returns SHA-256 of the certificate that the sender of this token must present (RFC 8705, section 3.1), or `None` if it is not
+    /// bound to a certificate.
+    pub(crate) fn certificate_bound_to(&self) -> Option<&[u8; 32]> {
+        self.certificate_bound_to.as_ref()
     }
 
     /// Returns SHA-256 of all bytes of the token.

@@ -174,6 +174,8 @@ impl Issuers {
             Chain::read(act, iss, bearer.subject.as_deref(), most).map(Box::new)
         });
         let (is_delegated, chain) = (act.is_some(), chain.transpose()?);
+        let Bindings { key: bound_to, certificate: certificate_bound_to } =
+            read_binding(&jws.claims, self.accepts_certificate_bindings)?;
         let fetched_key = verify_with(&chosen, |key| verifier.verify(key, algorithm, jws.signed, &jws.signature))?;
         let mut texts = bearer.scopes.iter().chain(&bearer.client).chain(&bearer.subject);
         let is_plain = texts.all(|text| crate::request::shown::is_shown_as_is(text))
@@ -195,6 +197,7 @@ impl Issuers {
             is_svid: issuer.svid.is_some(),
             is_delegated,
             chain,
+            certificate_bound_to,
             fetched_key,
             sha256: sha256(token),
             // The hash excludes the signature: an ECDSA signature has a second valid form, which would give a revoked token another hash.
@@ -224,14 +227,31 @@ fn verify_with(
     }
 }
 
-/// Reads the key that a token is bound to. Any other content of `cnf` (RFC 7800), including `null`, is rejected: the issuer requires a
-/// proof that Callgate cannot verify.
-fn read_binding(claims: &Value) -> Result<Option<Thumbprint>, Reason> {
-    let Some(cnf) = claims.get("cnf") else { return Ok(None) };
-    let only = cnf.as_object().filter(|members| members.len() == 1).and_then(|members| members.get("jkt"));
-    let bytes = only.and_then(Value::as_str).and_then(|jkt| URL_SAFE_NO_PAD.decode(jkt).ok());
-    let thumbprint = bytes.and_then(|bytes| bytes.try_into().ok()).map(Thumbprint);
-    thumbprint.map(Some).ok_or(Reason::TokenBound)
+/// What a token is bound to. Its sender must show all of it.
+#[derive(Default)]
+struct Bindings {
+    /// The thumbprint of a key (RFC 9449, section 6.1).
+    key: Option<Thumbprint>,
+    /// SHA-256 of a certificate (RFC 8705, section 3.1).
+    certificate: Option<[u8; 32]>,
+}
+
+/// Reads what a token is bound to. Any other content of `cnf` (RFC 7800), including `null`, is rejected: the issuer requires a proof that
+/// Callgate cannot verify.
+fn read_binding(claims: &Value, accepts_certificates: bool) -> Result<Bindings, Reason> {
+    let mut bindings = Bindings::default();
+    let Some(cnf) = claims.get("cnf") else { return Ok(bindings) };
+    let members = cnf.as_object().filter(|members| !members.is_empty()).ok_or(Reason::TokenBound)?;
+    for (name, value) in members {
+        let bytes = value.as_str().and_then(|text| URL_SAFE_NO_PAD.decode(text).ok());
+        let hash: [u8; 32] = bytes.and_then(|bytes| bytes.try_into().ok()).ok_or(Reason::TokenBound)?;
+        match name.as_str() {
+            "jkt" => bindings.key = Some(Thumbprint(hash)),
+            "x5t#S256" if accepts_certificates => bindings.certificate = Some(hash),
+            _ => return Err(Reason::TokenBound),
+        }
+    }
+    Ok(bindings)
 }
 
 /// Returns the hash that identifies a token in compact form in records, or `None` for other text.

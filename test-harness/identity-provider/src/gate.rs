@@ -119,7 +119,7 @@ impl Gate {
         let lines = [(":method", "GET"), (":path", path), (":authority", HOST)];
         let headers: Headers = lines.iter().chain(credentials).copied().collect();
         let request =
-            Request { headers: &headers, end_of_stream: true, source: None, now, id: DecisionId(self.decided.get()) };
+            Request { headers: &headers, end_of_stream: true, source: None, certificate: None, now, id: DecisionId(self.decided.get()) };
         match self.engine.decide(request).context("the request cannot be decided")? {
             Outcome::Decided(Decision::Allow(_)) => Ok("allow".to_owned()),
             Outcome::Decided(Decision::Deny(deny)) => Ok(deny.reason().code().to_owned()),

@@ -91,6 +91,12 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
                     lost.everything = true;
                     return Ok(lost);
                 }
+                // Without `tls`, neither agents nor endpoints with certificates can be kept.
+                "tls" => {
+                    lost.features.insert(Feature::Certificates);
+                    lost.everything = true;
+                    return Ok(lost);
+                }
                 _ if place.ends_with(".cluster") => {
                     lost.features.insert(Feature::AwaitedKeys);
                     ensure!(name_address(document, place), "{}", unknown(finding));

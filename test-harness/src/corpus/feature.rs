@@ -11,6 +11,8 @@ pub enum Feature {
     AwaitedKeys,
     /// Bodies that are checked.
     Bodies,
+    /// Client certificates.
+    Certificates,
     /// Signed bodies without a declared length.
     Chunked,
     /// Bindings of parts of JSON bodies.
@@ -73,6 +75,7 @@ impl fmt::Display for Feature {
             Self::AbsoluteTargets => "the rejection of targets that name a host",
             Self::AwaitedKeys => "requests that wait for keys",
             Self::Bodies => "signed bodies",
+            Self::Certificates => "client certificates",
             Self::Chunked => "signed bodies in chunks",
             Self::Content => "JSON bodies that decide",
             Self::DroppedNames => "headers whose names nginx drops",

@@ -322,6 +322,7 @@ fn request(call: &Call, case: &Case, suite: &Suite) -> Request {
         body: (!call.end_of_stream).then(|| call.body.clone()),
         body_at: Some(call.slow.from(now).as_nanos()),
         source: Some(source(call)),
+        certificate: call.certificate.as_ref().map(|presented| (presented.pem.clone(), presented.sha256.clone())),
         now: now.as_nanos(),
         ..Request::default()
     }

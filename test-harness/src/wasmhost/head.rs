@@ -133,7 +133,13 @@ pub(super) fn properties(quirks: &HostQuirks, request: &Request) -> Values {
     let query = path.and_then(|path| path.splitn(2, |byte| *byte == b'?').nth(1));
     let (method, scheme) = (pseudo(request, ":method"), pseudo(request, ":scheme"));
     match quirks.properties {
-        Properties::Binary => add("source\0address", source.map(str::as_bytes)),
+        Properties::Binary => {
+            add("source\0address", source.map(str::as_bytes));
+            if let Some((pem, digest)) = request.certificate.as_ref().filter(|_| quirks.peer_certificates) {
+                add("connection\0peer_certificate", Some(pem));
+                add("connection\0sha256_peer_certificate_digest", Some(digest));
+            }
+        }
         Properties::Text { .. } => {
             for (name, value) in [
                 ("source.address", address),

@@ -41,6 +41,8 @@ pub struct HostQuirks {
     pub trailers: bool,
     /// How properties are read and written.
     pub(super) properties: Properties,
+    /// Whether the properties of a stream include the client's certificate and its digest.
+    pub peer_certificates: bool,
     /// The state that workers share.
     pub store: Store,
     /// The functions outside the ABI.
@@ -223,6 +225,7 @@ const ENVOY: HostQuirks = HostQuirks {
     body: Body::WithTheHead,
     trailers: true,
     properties: Properties::Binary,
+    peer_certificates: true,
     store: Store::Map,
     foreign: ForeignFunction::Verifies,
     grpc_answers: true,
@@ -246,6 +249,8 @@ const HIGRESS: HostQuirks = HostQuirks {
     name: "Higress",
     gateway: "higress",
     body: Body::AfterTheHead,
+    // Not measured.
+    peer_certificates: false,
     foreign: ForeignFunction::Unknown,
     ..ENVOY
 };
@@ -259,6 +264,7 @@ const KONG: HostQuirks = HostQuirks {
     body: Body::Whole,
     trailers: false,
     properties: Properties::Text { writable: &["kong.", "wasmx."] },
+    peer_certificates: false,
     store: Store::Zones,
     foreign: ForeignFunction::Traps,
     grpc_answers: false,
@@ -295,6 +301,7 @@ const APISIX: HostQuirks = HostQuirks {
     body: Body::Never,
     trailers: false,
     properties: Properties::Variables { writable: &[] },
+    peer_certificates: false,
     store: Store::None,
     foreign: ForeignFunction::Traps,
     grpc_answers: false,

@@ -26,6 +26,8 @@ pub struct Request {
     pub trailers: Option<Pairs>,
     /// `source.address`: address and port, if the gateway knows them.
     pub source: Option<String>,
+    /// The certificate that the client presented: its PEM, and SHA-256 of its DER in hexadecimal digits.
+    pub certificate: Option<(Vec<u8>, Vec<u8>)>,
     /// Other properties of the stream. The segments of a path are joined by zero bytes.
     pub properties: BTreeMap<Vec<u8>, Vec<u8>>,
     /// The header lines of the upstream's response, without the status.
@@ -52,6 +54,7 @@ impl Default for Request {
             body_at: None,
             trailers: None,
             source: Some("192.0.2.1:40000".into()),
+            certificate: None,
             properties: BTreeMap::new(),
             answer: Pairs::new(),
             answer_body: Vec::new(),

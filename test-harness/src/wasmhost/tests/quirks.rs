@@ -134,6 +134,7 @@ fn engine_features_match_the_host_quirks_of_each_gateway() {
         assert_eq!(quirks.refused == Refused::KeepsTheLast, features.refuses_configuration, "{profile:?}");
         assert_eq!(quirks.removal == Removal::Removes, features.removes_headers, "{profile:?}");
         assert_eq!(quirks.listed, features.listed_headers, "{profile:?}");
+        assert_eq!(quirks.peer_certificates, features.peer_certificates, "{profile:?}");
         assert_eq!(quirks.listed.is_some(), features.overrun > 0, "{profile:?}");
         // Only on such a gateway is a filter that stops during configuration worse than one that stops later.
         assert_eq!(quirks.refused == Refused::LeavesTheApiOpen, !features.opens_store_early, "{profile:?}");

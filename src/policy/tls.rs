@@ -1,0 +1,70 @@
+//! Compiles `tls`: the rules for client certificates.
+
+use super::endpoint::{Access, Endpoint};
+use crate::document::names::check_distinct;
+use crate::document::{self, Authenticate, ClientCertificates};
+use crate::document::{Findings, Place};
+use crate::identity::certificate::CertificateRules;
+use crate::identity::spiffe::{SpiffeId, is_trust_domain};
+
+impl CertificateRules {
+    /// Returns `None` for a policy in which certificates identify nobody.
+    pub(super) fn compile(
+        document: &document::Document,
+        endpoints: &[Endpoint],
+        findings: &mut Findings,
+    ) -> Option<Self> {
+        let raw = document.tls.as_ref()?;
+        // The only value. Another one would need other rules.
+        let ClientCertificates::Validated = raw.client_certificates;
+        let place = Place::root().field("tls");
+        let of_domains = place.field("trust_domains");
+        check_distinct("trust domain", &raw.trust_domains, &of_domains, findings);
+        for (index, domain) in raw.trust_domains.iter().enumerate() {
+            if !is_trust_domain(domain) {
+                findings.error(
+                    of_domains.index(index),
+                    format!(
+                        "invalid trust domain `{}`; expected the part of SPIFFE IDs between `spiffe://` and the next slash, such as \
+                         `example.org`",
+                        domain.escape_debug()
+                    ),
+                );
+            }
+        }
+        let of_proxies = place.field("proxies");
+        check_distinct("proxy", &raw.proxies, &of_proxies, findings);
+        for (index, proxy) in raw.proxies.iter().enumerate() {
+            if SpiffeId::parse(proxy).is_none() {
+                findings.error(
+                    of_proxies.index(index),
+                    format!(
+                        "invalid SPIFFE ID `{}`; expected the ID in the proxy's certificate, such as `spiffe://example.org/ns/edge/proxy`",
+                        proxy.escape_debug()
+                    ),
+                );
+            }
+        }
+        let texts = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
+        let accepts =
+            |endpoint: &Endpoint| endpoint.access == Access::Known && endpoint.accepts(Authenticate::Certificate);
+        let has_name = |agent: &document::Agent| {
+            agent.identity.as_ref().is_some_and(|identity| identity.certificate.is_some())
+        };
+        Some(Self {
+            trust_domains: texts(&raw.trust_domains),
+            proxies: texts(&raw.proxies),
+            takes_other_names: document.agents.values().any(has_name),
+            alone: endpoints.iter().any(accepts),
+        })
+    }
+}
+
+/// Returns whether an agent can be identified by a client certificate.
+pub(super) fn is_known_by_certificate(agent: &document::Agent) -> bool {
+    agent.identity.as_ref().is_some_and(|identity| identity.spiffe.is_some() || identity.certificate.is_some())
+}
+
+#[cfg(test)]
+#[path = "tls_tests.rs"]
+mod tests;
