@@ -6,5 +6,6 @@
 pub(crate) mod api_key;
 pub mod crypto;
 pub(crate) mod dpop;
+pub(crate) mod revocation;
 pub mod signature;
 pub mod token;

@@ -66,6 +66,8 @@ pub struct Features {
     /// Whether a root context has timers, and can act on the streams of its worker when one fires. On Kong, the call that sets a
     /// timer traps outside a root context and if it is made twice, and the call that selects a stream has no effect.
     pub timers: bool,
+    /// Whether the filter can end a stream while data flows.
+    pub ends_streams: bool,
 }
 
 /// How the filter can fetch documents, such as the keys of an issuer.
@@ -161,6 +163,7 @@ const ENVOY: Features = Features {
     verifies: true,
     fetching: Fetching::Held,
     timers: true,
+    ends_streams: true,
 };
 
 impl Features {
@@ -201,6 +204,7 @@ impl Features {
                 verifies: false,
                 fetching: Fetching::Denied,
                 timers: false,
+                ends_streams: false,
             },
             Gateway::Portable => Self {
                 name: "portable",
@@ -226,6 +230,7 @@ impl Features {
                 verifies: false,
                 fetching: Fetching::None,
                 timers: false,
+                ends_streams: false,
             },
         }
     }

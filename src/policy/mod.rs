@@ -30,6 +30,9 @@ mod overrides;
 mod replay;
 mod reserved;
 mod resources;
+pub(crate) mod revocation;
+mod revocation_list;
+mod revoked;
 mod rpc;
 mod rpc_limits;
 mod rpc_operations;
@@ -60,6 +63,8 @@ pub(crate) use limits::Limits;
 pub(crate) use metadata::Metadata;
 pub(crate) use replay::Replay;
 pub(crate) use resources::Resource;
+pub(crate) use revocation::{ListRules, Revocation};
+pub(crate) use revocation_list::{ListFault, ListTimes, RevocationList};
 pub(crate) use signatures::{SignatureRule, Signatures};
 pub(crate) use tables_key::TablesKey;
 
@@ -113,6 +118,8 @@ pub struct Policy {
     pub(crate) trailers: RemovedTrailers,
     pub(crate) takes_unregistered: bool,
     pub(crate) issuers: Issuers,
+    /// `None` if nothing can be revoked.
+    pub(crate) revocation: Option<Revocation>,
     /// The documents that the gate fetches.
     pub(crate) documents: Vec<FetchedDocument>,
     pub(crate) agents: Agents,

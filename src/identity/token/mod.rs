@@ -16,6 +16,7 @@ pub mod json;
 mod jwks;
 mod jws;
 mod keys;
+mod marks;
 mod shape;
 mod tenant;
 mod times;
