@@ -22,6 +22,8 @@ pub enum Check {
     Possession,
     /// Checks the registration of the caller.
     Agent,
+    /// Checks whether a credential was revoked, and whether the endpoint is suspended.
+    Revocation,
     /// Checks whether the caller's identity can be forwarded.
     Identity,
     /// Checks whether the request matches an endpoint.
@@ -62,6 +64,7 @@ impl Check {
             Self::Credential => "credential",
             Self::Possession => "possession",
             Self::Agent => "agent",
+            Self::Revocation => "revocation",
             Self::Identity => "identity",
             Self::Allowlist => "allowlist",
             Self::Escapes => "escapes",

@@ -30,7 +30,7 @@ mod overrides;
 mod replay;
 mod reserved;
 mod resources;
-pub(crate) mod revocation;
+mod revocation;
 mod revocation_list;
 mod revoked;
 mod rpc;
@@ -64,7 +64,7 @@ pub(crate) use metadata::Metadata;
 pub(crate) use replay::Replay;
 pub(crate) use resources::Resource;
 pub(crate) use revocation::{ListRules, Revocation};
-pub(crate) use revocation_list::{ListFault, ListTimes, RevocationList};
+pub(crate) use revocation_list::{ListFault, ListTimes};
 pub(crate) use signatures::{SignatureRule, Signatures};
 pub(crate) use tables_key::TablesKey;
 
@@ -246,6 +246,12 @@ impl Policy {
     /// Returns how long a request waits for the keys of this issuer.
     pub(crate) fn key_timeout(&self, issuer: IssuerId) -> Duration {
         let document = self.documents.iter().find(|document| document.issuers.contains(&issuer));
+        document.map_or(Duration::ZERO, |document| document.source.timeout)
+    }
+
+    /// Returns how long a request waits for the list of revoked credentials.
+    pub(crate) fn list_timeout(&self) -> Duration {
+        let document = self.revocation_list().and_then(|(index, _)| self.documents.get(index));
         document.map_or(Duration::ZERO, |document| document.source.timeout)
     }
 

@@ -80,6 +80,7 @@ impl<'r> Record<'r> {
             api_key: facts.api_key.map(|key| &*key.name),
             authenticated_by: facts.counted().filter(|kind| *kind == Authenticate::ApiKey || accepts_several),
             proof: facts.proof.map(|_| ProofKind::Dpop),
+            revoked: facts.revoked.as_deref(),
             signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
             endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
             body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),
