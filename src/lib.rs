@@ -70,8 +70,8 @@ pub use decision::upstream::Change;
 pub use decision::{Allow, Caller, Decision, Denial, Deny, Facts, Ground, Rule, Serve};
 pub use evaluate::shared::OtherSizes;
 pub use evaluate::{
-    Awaits, CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Engine, Need, Outcome, Pending, Services,
-    Undecided,
+    Awaits, CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Engine, Need, Outcome, Pending, Recheck,
+    Services, Undecided,
 };
 pub use identity::token::{SecretLookup, Secrets};
 pub use policy::Policy;

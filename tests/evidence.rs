@@ -8,9 +8,11 @@ use std::process::Command;
 
 /// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and the name that the compiler reports as
 /// missing without it.
-const CHECKS: [(&str, &str, &str); 18] = [
+const CHECKS: [(&str, &str, &str); 21] = [
     ("mod.rs", "let escapes = self.preflight()?;", "escapes"),
+    ("mod.rs", "let revocation = self.revocation()?;", "revocation"),
     ("mod.rs", "let identity = self.identity()?;", "identity"),
+    ("mod.rs", "let active = self.active(endpoint)?;", "active"),
     ("mod.rs", "let expected = self.content_form(endpoint)?;", "expected"),
     ("mod.rs", "let progress = self.body(endpoint)?;", "progress"),
     ("mod.rs", "let (content, operation) = self.content(endpoint, expected, bytes)?;", "content"),
@@ -23,6 +25,7 @@ const CHECKS: [(&str, &str, &str); 18] = [
     ("form.rs", "media_type: self.media_type(endpoint)?,", "media_type"),
     ("authorize.rs", "credential: self.accepted_credential(endpoint)?,", "credential"),
     ("authorize.rs", "delegation: self.delegation(endpoint)?,", "delegation"),
+    ("authorize.rs", "active: self.active(endpoint)?,", "active"),
     ("authorize.rs", "bound_token: self.bound_token(endpoint)?,", "bound_token"),
     ("authorize.rs", "signature: self.signature(endpoint)?,", "signature"),
     ("authorize.rs", "scopes: self.scopes(endpoint)?,", "scopes"),
@@ -30,7 +33,9 @@ const CHECKS: [(&str, &str, &str); 18] = [
 ];
 
 /// The evidence of all checks.
-const EVIDENCE: [&str; 17] = [
+const EVIDENCE: [&str; 19] = [
+    "NotRevoked",
+    "EndpointActive",
     "IdentityFits",
     "PreflightAllowed",
     "MetadataRequested",

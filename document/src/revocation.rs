@@ -25,7 +25,7 @@ pub struct Revoked {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Name>"))]
     pub issuer: Option<String>,
-    /// The tenant, if the issuer has `tenants`.
+    /// The tenant, if the issuer has `tenants`. With `subject`, `client`, and `issuer` alone. Default: all tenants of the issuer.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Tenant>"))]
     pub tenant: Option<String>,
@@ -53,12 +53,13 @@ pub struct Revoked {
     /// key: all credentials that prove possession of it.
     #[serde(default)]
     pub thumbprint: Option<String>,
-    /// Revokes only what was issued before this moment, such as `2026-11-30T14:00:00Z`. A token without `iat` counts as issued before.
-    /// For keys, certificates and API keys it has no effect: they are revoked outright.
+    /// Revokes only what was issued before this moment, such as `2026-11-30T14:00:00Z`, or before the end of this day in UTC. `clock_skew`
+    /// is added. A token without `iat` counts as issued before, and so does any other credential. With `kid` and `thumbprint` it has no
+    /// effect, because who has a stolen key can choose any time.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Date>"))]
     pub issued_before: Option<String>,
-    /// The end of the entry.
+    /// The end of the entry: a moment, or a day in UTC, at whose end it ends. Default: none.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Date>"))]
     pub until: Option<String>,

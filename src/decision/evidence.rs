@@ -21,8 +21,12 @@ macro_rules! evidence {
 }
 
 evidence! {
+    /// No credential of the request was revoked.
+    NotRevoked
     /// The identity fits in the headers for the upstream.
     IdentityFits
+    /// The endpoint is not suspended.
+    EndpointActive
     /// The request asks for the metadata of a resource at its place, and no check denied it.
     MetadataRequested
     /// The CORS preflight request contains only escapes that some endpoint allows.
@@ -68,9 +72,11 @@ pub(crate) struct FormEvidence {
 /// Evidence that the caller may send the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CallerEvidence {
+    pub(crate) revocation: Option<NotRevoked>,
     pub(crate) identity: Option<IdentityFits>,
     pub(crate) credential: Option<CredentialAccepted>,
     pub(crate) delegation: Option<DelegationAccepted>,
+    pub(crate) active: Option<EndpointActive>,
     pub(crate) bound_token: Option<TokenIsBound>,
     pub(crate) signature: Option<SignatureSuffices>,
     pub(crate) scopes: Option<ScopesGranted>,
@@ -100,9 +106,11 @@ impl Authorized {
     ) -> Option<Self> {
         let FormEvidence { escapes: Some(_), upgrade: Some(_), media_type: Some(_) } = form else { return None };
         let CallerEvidence {
+            revocation: Some(_),
             identity: Some(_),
             credential: Some(_),
             delegation: Some(_),
+            active: Some(_),
             bound_token: Some(_),
             signature: Some(_),
             scopes: Some(_),
@@ -125,7 +133,13 @@ pub(crate) struct Public(());
 
 impl Public {
     /// Combines the evidence of all checks. Returns `None` if any is missing.
-    pub(crate) fn by(form: FormEvidence, last: FinalEvidence) -> Option<Self> {
+    pub(crate) fn by(
+        form: FormEvidence,
+        revocation: Option<NotRevoked>,
+        active: Option<EndpointActive>,
+        last: FinalEvidence,
+    ) -> Option<Self> {
+        let (Some(_), Some(_)) = (revocation, active) else { return None };
         let FormEvidence { escapes: Some(_), upgrade: Some(_), media_type: Some(_) } = form else { return None };
         let FinalEvidence { replay: Some(_), limits: Some(_) } = last else { return None };
         Some(Self(()))

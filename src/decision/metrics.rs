@@ -187,8 +187,51 @@ pub const KEYS_WAITING: Metric = Metric {
     about: "Requests of all workers that wait for keys, updated once per second.",
 };
 
+/// Counts fetches of lists of revoked credentials that succeeded.
+pub const REVOCATIONS_FETCHED: Metric = Metric {
+    name: "callgate.revocations.fetched",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Lists of revoked credentials that were fetched and are used. All workers together fetch the list once per `refresh`.",
+};
+
+/// Counts fetches of lists of revoked credentials that failed.
+pub const REVOCATIONS_FETCH_FAILED: Metric = Metric {
+    name: "callgate.revocations.fetch_failed",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Fetches of the list of revoked credentials that failed. The gateway's log has the reason of each.",
+};
+
+/// Counts lists of revoked credentials that are not used.
+pub const REVOCATIONS_REFUSED: Metric = Metric {
+    name: "callgate.revocations.refused",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Lists of revoked credentials that were fetched and are not used, because they are too large, malformed, expired, older than the \
+            list in use, or not signed with `signed_by`. The gateway's log has the reason of each.",
+};
+
+/// Counts entries with unknown names.
+pub const REVOCATIONS_IGNORED: Metric = Metric {
+    name: "callgate.revocations.ignored",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Entries of fetched lists that revoke nothing, because the policy has no issuer or agent of their name. Counted whenever the list \
+            changes.",
+};
+
+/// The age of the list of revoked credentials.
+pub const REVOCATIONS_AGE: Metric = Metric {
+    name: "callgate.revocations.age_seconds",
+    kind: Kind::Gauge,
+    labels: &[],
+    about: "The age of the list of revoked credentials in use, in seconds, summed over all workers and updated once per second. Divide it by \
+            the number of workers. It exceeds `refresh` by more than a few seconds only if the list cannot be fetched.",
+};
+
 /// All metrics.
-pub const ALL: [Metric; 19] = [
+pub const ALL: [Metric; 24] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
     TOKEN_CACHE_MISSES,
@@ -208,6 +251,11 @@ pub const ALL: [Metric; 19] = [
     ANSWERS_REPLACED,
     TOOLS_CHANGED,
     STREAMS_ENDED,
+    REVOCATIONS_FETCHED,
+    REVOCATIONS_FETCH_FAILED,
+    REVOCATIONS_REFUSED,
+    REVOCATIONS_IGNORED,
+    REVOCATIONS_AGE,
 ];
 
 impl Metric {

@@ -282,6 +282,8 @@ pub struct Facts<'a> {
     pub(crate) caller: Option<Caller<'a>>,
     /// The profile that applies to the signature of a request without a token, if the signature has the profile's tag.
     pub(crate) signed_for: Option<ProfileName>,
+    /// The reason of the entry that revokes a credential, as its author wrote it.
+    pub(crate) revoked: Option<Box<str>>,
     /// The signature of the request, if one was verified.
     pub(crate) signature: Option<VerifiedSignature<'a>>,
     /// What is known about the body.
@@ -319,6 +321,7 @@ impl<'a> Facts<'a> {
             agent: None,
             caller: None,
             signed_for: None,
+            revoked: None,
             signature: None,
             body: None,
             rpc: None,

@@ -125,6 +125,9 @@ record! {
         /// was accepted.
         #[serde(skip_serializing_if = "Option::is_none")]
         proof: Option<ProofKind>,
+        /// Why a credential of the request was revoked, if the entry that revokes it has a `reason`.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        revoked: Option<&'r str>,
         /// The `keyid` of the request's signature, if one was verified.
         #[serde(skip_serializing_if = "Option::is_none")]
         signed_by: Option<&'r str>,

@@ -24,6 +24,8 @@ pub enum Check {
     Possession,
     /// Checks the registration of the caller.
     Agent,
+    /// Checks whether a credential was revoked, and whether the endpoint is suspended.
+    Revocation,
     /// Checks whether the caller's identity can be forwarded.
     Identity,
     /// Checks whether the request matches an endpoint.
@@ -67,6 +69,7 @@ impl Check {
             Self::Certificate => "certificate",
             Self::Possession => "possession",
             Self::Agent => "agent",
+            Self::Revocation => "revocation",
             Self::Identity => "identity",
             Self::Allowlist => "allowlist",
             Self::Escapes => "escapes",

@@ -2,7 +2,7 @@
 
 use super::{Denied, Evaluation};
 use crate::allowlist::{Binding, BoundValue, Found, Side, rule};
-use crate::decision::evidence::{BindingsHold, CallerEvidence, IdentityFits, ScopesGranted};
+use crate::decision::evidence::{BindingsHold, CallerEvidence, IdentityFits, NotRevoked, ScopesGranted};
 use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule, upstream};
 use crate::policy::Endpoint;
@@ -29,12 +29,15 @@ impl<'a> Evaluation<'a, '_> {
         &mut self,
         endpoint: &'a Endpoint,
         found: Option<&Found<'a, 'a>>,
+        revocation: Option<NotRevoked>,
         identity: Option<IdentityFits>,
     ) -> Result<CallerEvidence, Denied> {
         Ok(CallerEvidence {
+            revocation,
             identity,
             credential: self.accepted_credential(endpoint)?,
             delegation: self.delegation(endpoint)?,
+            active: self.active(endpoint)?,
             bound_token: self.bound_token(endpoint)?,
             signature: self.signature(endpoint)?,
             scopes: self.scopes(endpoint)?,

@@ -2,6 +2,7 @@
 
 use std::rc::Rc;
 
+use super::keys::Needs;
 use super::{CheckDetails, Denied, Evaluation};
 use crate::decision::evidence::{CredentialAccepted, IdentityFits};
 use crate::decision::trace::Check;
@@ -68,7 +69,7 @@ impl<'a> Evaluation<'a, '_> {
             Err(refusal) if refusal.awaits_keys => Err(self.await_keys(refusal)?),
             other => {
                 // What was reserved for the wait is free again before the body is held.
-                self.waited = None;
+                self.waited = self.waited.take().filter(|wait| wait.needs == Needs::Revocations);
                 other
             }
         };

@@ -10,6 +10,7 @@ use crate::fetch::{Attempt, Target};
 pub(super) enum Step {
     Metadata,
     KeySet,
+    Revocations,
 }
 
 /// A call that the host must make: `GET`, without following redirects.
@@ -36,12 +37,16 @@ impl DocumentCall {
     /// Returns the headers of the request, pseudo-headers included.
     pub fn headers(&self) -> impl Iterator<Item = (&'static str, &str)> {
         let Target { scheme, authority, path, authorization, .. } = &self.target;
+        let accept = match self.id.step {
+            Step::Metadata | Step::KeySet => "application/json",
+            Step::Revocations => "application/jose, application/json",
+        };
         let lines = [
             (":method", "GET"),
             (":scheme", *scheme),
             (":authority", authority),
             (":path", path),
-            ("accept", "application/json"),
+            ("accept", accept),
             ("user-agent", concat!("callgate/", env!("CARGO_PKG_VERSION"))),
         ];
         lines.into_iter().chain(authorization.iter().map(|value| ("authorization", &*value.0)))
@@ -111,6 +116,34 @@ pub enum DocumentEvent {
         /// The number of keys.
         count: usize,
     },
+    /// A list of revoked credentials was fetched, and is in use.
+    RevocationsFetched,
+    /// A list of revoked credentials could not be fetched.
+    RevocationsFailed {
+        /// The URL of the list.
+        url: String,
+        /// The reason.
+        why: String,
+    },
+    /// A list of revoked credentials was fetched and is not used. The one before stays in use.
+    RevocationsRefused {
+        /// The URL of the list.
+        url: String,
+        /// The reason.
+        why: String,
+    },
+    /// A list of revoked credentials with other entries is in use. Only the worker that fetched it has this event.
+    RevocationsChanged {
+        /// The number of its entries.
+        entries: usize,
+        /// The number of entries with names of issuers or agents that the policy does not have.
+        ignored: usize,
+    },
+    /// The list of revoked credentials is older than `stale_after`.
+    RevocationsStale {
+        /// Whether it stays in use.
+        keeps: bool,
+    },
     /// The keys of an issuer are too old to be used.
     KeysExpired {
         /// The issuer's name in the policy.
@@ -133,6 +166,24 @@ impl fmt::Display for DocumentEvent {
             Self::KeysDropped { url, count } => {
                 write!(f, "{count} of the keys of {url} are not used; `callgate keys` shows why")
             }
+            Self::RevocationsFetched => f.write_str("fetched the list of revoked credentials"),
+            Self::RevocationsFailed { url, why } => {
+                write!(f, "cannot fetch the list of revoked credentials, {url}: {why}")
+            }
+            Self::RevocationsRefused { url, why } => {
+                write!(f, "the list of revoked credentials, {url}, is not used, and the one before stays in use: {why}")
+            }
+            Self::RevocationsChanged { entries, ignored } => write!(
+                f,
+                "a list of {entries} revoked credentials is in use; {ignored} of them have names that the policy does not have"
+            ),
+            Self::RevocationsStale { keeps: true } => {
+                f.write_str("the list of revoked credentials is older than `stale_after`; it stays in use (`on_stale: keep`)")
+            }
+            Self::RevocationsStale { keeps: false } => f.write_str(
+                "the list of revoked credentials is older than `stale_after`; requests are denied until it can be fetched \
+                 (`on_stale: deny`)",
+            ),
             Self::KeysExpired { issuer } => {
                 write!(
                     f,

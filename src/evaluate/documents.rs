@@ -1,18 +1,22 @@
 //! The fetched documents that one worker uses. The host makes the calls; this module decides which calls are made, reads their
 //! results, and gives the keys to the verification of tokens.
 
-use std::fmt;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::document_work::{CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Step};
-use crate::fetch::{Attempt, Availability, Fetcher, Source, Target, Url, Wanted, most_bytes};
+use super::keys::Needs;
+use super::lists::LastList;
+use super::responses::{FetchFault, Read, read};
+use crate::fetch::{Attempt, Availability, Fetcher, Wanted};
 use crate::identity::crypto::KeyIdentity;
-use crate::identity::token::{DocumentFault, FetchedKeys, FetchedSet, IssuerId, KeyChange, TokenCache, key_set_url};
+use crate::identity::revocation::Entries;
+use crate::identity::token::{FetchedKeys, FetchedSet, IssuerId, KeyChange, TokenCache};
 use crate::policy::{DocumentKind, FetchedDocument, Policy, Store};
 use crate::reason::Reason;
 use crate::state::{PolicyStore, Seal, SharedStore, StoreError, Zone};
 use crate::text::monotonic::Monotonic;
+use crate::text::time::Timestamp;
 
 /// The minimum time that a host gives to a call.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
@@ -22,37 +26,33 @@ pub(super) struct Documents {
     store: PolicyStore<Rc<dyn SharedStore>>,
     keys: FetchedKeys,
     /// In the order of the policy.
-    all: Vec<Document>,
+    pub(super) all: Vec<Document>,
 }
 
-struct Document {
-    fetcher: Fetcher,
+/// The times at which the result of a call arrives.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Times {
+    pub(super) now: Monotonic,
+    /// The time of day.
+    pub(super) time: Timestamp,
+}
+
+pub(super) struct Document {
+    pub(super) fetcher: Fetcher,
     /// The fetch that this worker is carrying out.
     attempt: Option<(Attempt, Step)>,
     /// The key set that this worker uses.
     set: Option<FetchedSet>,
+    /// The list of revoked credentials that this worker uses.
+    pub(super) list: Option<Entries>,
+    /// The last list that this worker fetched itself.
+    pub(super) last: Option<LastList>,
+    /// Whether the list is too old, and was reported as such.
+    pub(super) is_stale: bool,
     /// Whether issuers of other documents have some of its keys, which are not used then.
     is_contested: bool,
     /// Whether the document was provided instead of fetched.
-    is_provided: bool,
-}
-
-/// Why a response is not used.
-enum FetchFault {
-    Status(u16),
-    Document(DocumentFault),
-}
-
-impl fmt::Display for FetchFault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Status(status @ 300..400) => {
-                write!(f, "the response has status {status}; redirects are not followed, so write the final URL")
-            }
-            Self::Status(status) => write!(f, "the response has status {status}; expected 200"),
-            Self::Document(fault) => write!(f, "the document is not used: {fault}"),
-        }
-    }
+    pub(super) is_provided: bool,
 }
 
 /// What a request that needs newer keys can do.
@@ -75,6 +75,9 @@ impl Documents {
             fetcher: Fetcher::new(id),
             attempt: None,
             set: None,
+            list: None,
+            last: None,
+            is_stale: false,
             is_contested: false,
             is_provided: false,
         };
@@ -101,14 +104,14 @@ impl Documents {
                 Ok(Some(attempt)) => attempt,
                 Ok(None) => continue,
                 Err(error) => {
-                    let url = document.source.target.url();
-                    work.events.push(DocumentEvent::Failed { url, why: error.to_string() });
+                    work.events.push(failed(document, error.to_string()));
                     continue;
                 }
             };
             let step = match document.kind {
                 DocumentKind::KeySet => Step::KeySet,
                 DocumentKind::Metadata { .. } => Step::Metadata,
+                DocumentKind::Revocations(_) => Step::Revocations,
             };
             own.attempt = Some((attempt, step));
             let id = CallId { document: index, attempt, step };
@@ -119,7 +122,7 @@ impl Documents {
     }
 
     /// Reads a document if another version is published than this worker uses, and stops using one that is too old.
-    fn look(
+    pub(super) fn look(
         &mut self,
         policy: &Policy,
         index: usize,
@@ -132,6 +135,9 @@ impl Documents {
             return Ok(());
         }
         let looked = own.fetcher.look(&self.store, &document.source, now);
+        if let DocumentKind::Revocations(rules) = &document.kind {
+            return own.use_list(rules, &document.source, looked, now, events);
+        }
         // Keys become too old even if the store cannot be used.
         let is_too_old = own.fetcher.age(now).is_none_or(|age| age > document.source.stale_for);
         if own.set.is_some() && is_too_old {
@@ -212,7 +218,7 @@ impl Documents {
         id: CallId,
         result: CallResult<'_>,
         cache: &mut TokenCache,
-        now: Monotonic,
+        Times { now, time }: Times,
     ) -> Result<DocumentWork, StoreError> {
         let mut work = DocumentWork::default();
         let Some((document, own)) = policy.documents.get(id.document).zip(self.all.get_mut(id.document)) else {
@@ -224,9 +230,24 @@ impl Documents {
         }
         let source = &document.source;
         let read = match result {
-            CallResult::Response(200, body) => {
-                read(document, id.step, body).map_err(|fault| FetchFault::Document(fault).to_string())
-            }
+            CallResult::Response(200, body) => match &document.kind {
+                DocumentKind::Revocations(rules) => {
+                    own.attempt = None;
+                    own.take_list(
+                        (&**rules, policy),
+                        (&self.store, source),
+                        id.attempt,
+                        body,
+                        Times { now, time },
+                        &mut work.events,
+                    )?;
+                    self.look(policy, id.document, cache, now, &mut work.events)?;
+                    return Ok(work);
+                }
+                DocumentKind::KeySet | DocumentKind::Metadata { .. } => {
+                    read(document, id.step, body).map_err(|fault| FetchFault::Document(fault).to_string())
+                }
+            },
             CallResult::Response(status, _) => Err(FetchFault::Status(status).to_string()),
             CallResult::NoResponse => Err(
                 "there was no response in time; look at the gateway's cluster for this host, and at its TLS settings"
@@ -253,7 +274,7 @@ impl Documents {
             Err(why) => {
                 own.attempt = None;
                 own.fetcher.fail(&self.store, source, id.attempt, now)?;
-                work.events.push(DocumentEvent::Failed { url: source.target.url(), why });
+                work.events.push(failed(document, why));
             }
         }
         Ok(work)
@@ -286,10 +307,15 @@ impl Documents {
         })
     }
 
-    /// Returns a number that changes when the keys of this issuer may have changed.
-    pub(super) fn progress(&self, policy: &Policy, id: IssuerId) -> u64 {
-        let own = position(policy, id).and_then(|(index, _)| self.all.get(index));
-        own.map_or(0, |own| own.fetcher.attempts().wrapping_mul(2).wrapping_add(u64::from(own.set.is_some())))
+    /// Returns a number that changes when the keys of an issuer, or the list of revoked credentials, may have changed.
+    pub(super) fn progress(&self, policy: &Policy, needs: Needs) -> u64 {
+        let index = match needs {
+            Needs::Keys(issuer) => position(policy, issuer).map(|(index, _)| index),
+            Needs::Revocations => policy.revocation_list().map(|(index, _)| index),
+        };
+        let own = index.and_then(|index| self.all.get(index));
+        let is_usable = |own: &Document| own.set.is_some() || own.list.is_some();
+        own.map_or(0, |own| own.fetcher.attempts().wrapping_mul(2).wrapping_add(u64::from(is_usable(own))))
     }
 
     /// Uses this key set for an issuer from now on, instead of the fetched one.
@@ -309,6 +335,15 @@ impl Documents {
     }
 }
 
+/// Returns the event of a fetch that failed.
+fn failed(document: &FetchedDocument, why: String) -> DocumentEvent {
+    let url = document.source.target.url();
+    match document.kind {
+        DocumentKind::KeySet | DocumentKind::Metadata { .. } => DocumentEvent::Failed { url, why },
+        DocumentKind::Revocations(_) => DocumentEvent::RevocationsFailed { url, why },
+    }
+}
+
 fn position(policy: &Policy, id: IssuerId) -> Option<(usize, &FetchedDocument)> {
     policy.documents.iter().enumerate().find(|(_, document)| document.issuers.contains(&id))
 }
@@ -319,39 +354,4 @@ fn forget(cache: &mut TokenCache, keys: &FetchedKeys, id: IssuerId, change: &Key
         let is_gone = |key: Option<&KeyIdentity>| key.is_none_or(|key| !keys.contains(id, key));
         cache.forget(|token| token.issuer_id() == id && (change.has_narrowed || is_gone(token.fetched_key())));
     }
-}
-
-/// What a response contains.
-enum Read {
-    /// The key set.
-    Set(FetchedSet),
-    /// The metadata, which names the key set.
-    Next(Target),
-}
-
-fn read(document: &FetchedDocument, step: Step, body: &[u8]) -> Result<Read, DocumentFault> {
-    match (step, &document.kind) {
-        (Step::Metadata, DocumentKind::Metadata { issuer, key_hosts }) => {
-            let url = key_set_url(body, issuer)?;
-            next(&document.source, key_hosts, &url).map(Read::Next).ok_or(DocumentFault::KeyHost(url))
-        }
-        _ => {
-            let set = FetchedSet::parse(body)?;
-            if set.to_json().len() > most_bytes() { Err(DocumentFault::Size) } else { Ok(Read::Set(set)) }
-        }
-    }
-}
-
-/// Returns the request for the key set that an issuer's metadata names. The issuer cannot choose another server than those that the
-/// policy lists.
-fn next(source: &Source, key_hosts: &[(Box<str>, Box<str>)], url: &str) -> Option<Target> {
-    let url = Url::parse(url).filter(|url| url.scheme == source.target.scheme)?;
-    let (_, upstream) = key_hosts.iter().find(|(host, _)| **host == *url.authority)?;
-    Some(Target {
-        upstream: upstream.clone(),
-        scheme: url.scheme,
-        authority: url.authority.into(),
-        path: url.path.into(),
-        authorization: None,
-    })
 }

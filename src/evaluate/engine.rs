@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::document_work::{CallId, CallResult, DocumentWork};
-use super::documents::Documents;
+use super::documents::{Documents, Times};
 use super::pending::held_bytes_full;
 #[cfg(any(test, target_arch = "wasm32"))]
 use super::rpc::changed_flag;
@@ -21,6 +21,8 @@ use crate::decision::trace::Trace;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::crypto::SoftwareVerifier;
 use crate::identity::crypto::{VerifySignature, first, sha256};
+#[cfg(not(target_arch = "wasm32"))]
+use crate::identity::revocation::Builder;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::token::FetchedSet;
 use crate::identity::token::{CacheUsage, TokenCache};
@@ -199,8 +201,8 @@ impl Engine {
     #[must_use]
     pub fn is_ready(&self, pending: &Pending<'_>) -> bool {
         let (Some((wait, is_full)), Some(documents)) = (pending.key_wait(), &self.documents) else { return false };
-        let progress = documents.try_borrow().ok().map(|documents| documents.progress(&self.policy, wait.issuer));
-        let deadline = wait.arrived.plus(self.policy.key_timeout(wait.issuer));
+        let progress = documents.try_borrow().ok().map(|documents| documents.progress(&self.policy, wait.needs));
+        let deadline = wait.arrived.plus(wait.needs.timeout(&self.policy));
         is_full || progress != Some(wait.progress) || self.services.clock.monotonic().is_ok_and(|now| now >= deadline)
     }
 
@@ -218,7 +220,42 @@ impl Engine {
     /// # Errors
     /// The reason why the result cannot be used.
     pub fn receive_document(&self, id: CallId, result: CallResult<'_>) -> Result<DocumentWork, Undecided> {
-        self.with_documents(|documents, cache, now| documents.receive(&self.policy, id, result, cache, now))
+        self.with_documents(|documents, cache, now| {
+            let time = self.services.clock.now()?;
+            documents.receive(&self.policy, id, result, cache, Times { now, time })
+        })
+    }
+
+    /// Returns the maximum size of the response to a call, in bytes. A larger one is not used.
+    #[cfg(any(test, target_arch = "wasm32"))]
+    pub(crate) fn most_bytes(&self, id: CallId) -> usize {
+        self.policy.documents.get(id.document).map_or(0, |document| document.kind.most_bytes())
+    }
+
+    /// Uses this list of revoked credentials from now on, whenever it was issued, or an empty one. Nothing is fetched for it any more.
+    ///
+    /// # Errors
+    /// A description of the problem: the policy fetches no list, or this one cannot be used.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub fn provide_revocations(&self, list: Option<&[u8]>) -> Result<(), String> {
+        let (_, rules) = self.policy.revocation_list().ok_or("the policy fetches no list of revoked credentials")?;
+        let entries = match list {
+            Some(list) => {
+                let (list, _) = rules.read_at_any_time(&self.policy, list).map_err(|fault| fault.to_string())?;
+                list.entries
+            }
+            None => Builder::default().finish(0),
+        };
+        let provided = self.with_documents(|documents, _, _| {
+            documents.provide_list(&self.policy, entries);
+            Ok(())
+        });
+        provided.map_err(|error| error.to_string())
+    }
+
+    /// Returns the documents, if the policy fetches any.
+    pub(super) fn documents(&self) -> Option<&RefCell<Documents>> {
+        self.documents.as_ref()
     }
 
     /// Uses this key set (RFC 7517) for an issuer from now on. Nothing is fetched for the issuer any more.
@@ -300,6 +337,14 @@ impl Engine {
         let documents = self.documents.as_ref().and_then(|documents| documents.try_borrow().ok());
         let now = self.services.clock.monotonic();
         documents.zip(now.ok()).map_or(Duration::ZERO, |(documents, now)| documents.oldest(now))
+    }
+
+    /// Returns the age of the list of revoked credentials that this worker uses.
+    #[cfg(any(test, target_arch = "wasm32"))]
+    pub(crate) fn list_age(&self) -> Duration {
+        let documents = self.documents.as_ref().and_then(|documents| documents.try_borrow().ok());
+        let now = self.services.clock.monotonic();
+        documents.zip(now.ok()).map_or(Duration::ZERO, |(documents, now)| documents.list_age(now))
     }
 
     /// Returns the number of requests of this worker that wait for documents.

@@ -36,11 +36,15 @@ mod engine;
 mod form;
 mod keys;
 mod limits;
+mod lists;
 mod metadata;
 mod pending;
 mod possession;
 mod reading;
+mod recheck;
 mod replay;
+mod responses;
+mod revocation;
 mod rpc;
 pub(crate) mod shared;
 mod signature;
@@ -53,6 +57,7 @@ use documents::Documents;
 pub use engine::{Engine, Services, Undecided};
 use keys::KeyWait;
 pub use pending::{Awaits, Need, Pending};
+pub use recheck::Recheck;
 
 /// The result of evaluating the headers of a request.
 #[derive(Debug)]
@@ -217,16 +222,18 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let found = self.look_up();
         let access = self.facts.endpoint.map_or(Access::Known, |endpoint| endpoint.access);
         self.authenticate(access)?;
+        let revocation = self.revocation()?;
         let identity = self.identity()?;
         self.allowlist()?;
         let Some(endpoint) = self.facts.endpoint else { return Ok(Progress::Ended(None)) };
         let form = self.form(endpoint, found.as_ref())?;
         if access != Access::Known {
+            let active = self.active(endpoint)?;
             self.await_none(endpoint);
             let last = self.last_checks(endpoint)?;
-            return Ok(Progress::Ended(Public::by(form, last).map(Grant::Public)));
+            return Ok(Progress::Ended(Public::by(form, revocation, active, last).map(Grant::Public)));
         }
-        let caller = self.authorize(endpoint, found.as_ref(), identity)?;
+        let caller = self.authorize(endpoint, found.as_ref(), revocation, identity)?;
         let expected = self.content_form(endpoint)?;
         let progress = self.body(endpoint)?;
         // The bytes of the body are known here only if there are none.

@@ -76,7 +76,7 @@ pub enum Awaits {
         /// Bytes received so far.
         received: u64,
     },
-    /// The keys of its token's issuer.
+    /// The keys of its token's issuer, or the list of revoked credentials.
     Keys,
 }
 
@@ -234,11 +234,11 @@ impl<'a> Pending<'a> {
     }
 }
 
-/// Denies a request whose keys have not arrived.
+/// Denies a request whose keys, or whose list of revoked credentials, have not arrived.
 fn without_keys<'a>(facts: Box<Facts<'a>>, wait: &KeyWait) -> Decision<'a> {
     let policy = facts.policy;
-    let rule = Rule::Issuer(policy.issuers.name(wait.issuer), Reason::KeysUnavailable.issuer_field());
-    denied(facts, Denial { reason: Reason::KeysUnavailable, rule, enforced: true })
+    let (reason, rule) = wait.needs.denial(policy);
+    denied(facts, Denial { reason, rule, enforced: true })
 }
 
 /// Denies a request whose body exceeds the bytes that may be held while it waits for keys.

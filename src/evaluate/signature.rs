@@ -73,9 +73,12 @@ impl<'a> Evaluation<'a, '_> {
             None => self.verify_signature(profile),
         };
         let verified = verified.and_then(|signature| self.suits(signature));
-        let rule = match &verified {
-            Err(Reason::SignatureMissing) => Rule::asked_by(endpoint, Some(origin), "signature"),
-            _ => rule_of(&verified),
+        let revoked = verified.as_ref().ok().and_then(|signature| self.revoked_key(signature));
+        let verified = if revoked.is_some() { Err(Reason::TokenRevoked) } else { verified };
+        let rule = match (&verified, revoked) {
+            (_, Some(rule)) => rule,
+            (Err(Reason::SignatureMissing), None) => Rule::asked_by(endpoint, Some(origin), "signature"),
+            (_, None) => rule_of(&verified),
         };
         self.facts.signature = self.record_check(Check::Signature, rule, verified, |signature| describe(signature))?;
         Ok(self.facts.signature.as_ref().map(|_| SignatureSuffices::assertion()))

@@ -176,6 +176,17 @@ impl Fetcher {
         Ok(ended.unwrap_or(false))
     }
 
+    /// Returns the published document, whether or not this worker uses it.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be used.
+    pub(crate) fn published(&self, store: &dyn SharedStore, source: &Source) -> Result<Option<Vec<u8>>, StoreError> {
+        match Ledger::read(store, source)? {
+            Some((ledger, _)) if ledger.published.number > 0 => published::read(store, source, ledger.published),
+            _ => Ok(None),
+        }
+    }
+
     /// Records that a fetch failed. What is published stays in use until it is too old.
     ///
     /// # Errors
@@ -192,7 +203,7 @@ impl Fetcher {
             if ledger.claim.by != id || ledger.claim.started != attempt.started {
                 return Err(());
             }
-            ledger.fail(now, id);
+            ledger.fail(source, now, id);
             Ok(())
         })?;
         self.ledger = ledger;

@@ -14,8 +14,6 @@ const TAG: u8 = 0x21;
 const WORDS: usize = 11;
 /// The wait after the first failed fetch. It doubles with each further one.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
-/// The maximum wait after a failed fetch.
-const LAST_RETRY: Duration = Duration::from_mins(5);
 
 /// Identifies a published document: its number, and the worker that published it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -118,11 +116,11 @@ impl Ledger {
 
     /// Records that a fetch failed. The wait until the next one is spread by a quarter, so that the gateways of a fleet do not
     /// retry at the same time.
-    pub(super) fn fail(&mut self, now: Monotonic, id: u64) {
+    pub(super) fn fail(&mut self, source: &Source, now: Monotonic, id: u64) {
         self.end();
         let doublings = u32::try_from(self.failures).unwrap_or(u32::MAX);
         self.failures = self.failures.saturating_add(1);
-        let wait = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(doublings)).min(LAST_RETRY);
+        let wait = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(doublings)).min(source.last_retry.max(FIRST_RETRY));
         let quarter = u64::try_from(wait.as_millis() / 4).unwrap_or_default();
         let jitter = spread(id ^ self.attempts).checked_rem(quarter.saturating_add(1)).unwrap_or_default();
         self.next = now.plus(wait.saturating_sub(Duration::from_millis(jitter)));
@@ -206,18 +204,31 @@ mod tests {
         assert_eq!(Ledger::decode(&[&encoded[..], &[0]].concat()), None);
     }
 
+    fn source() -> Source {
+        let target = crate::fetch::Target {
+            upstream: "u".into(),
+            scheme: "https",
+            authority: "a".into(),
+            path: "/".into(),
+            authorization: None,
+        };
+        Source::new("p", "k", target, [300, 5, 600].map(Duration::from_secs), |_| [1; 16])
+    }
+
     #[test]
-    fn retries_double_up_to_five_minutes_and_are_spread_by_a_quarter() {
-        let now = Monotonic::from_millis(1_000);
-        let mut ledger = Ledger::default();
-        for failure in 0..400_u32 {
-            ledger.fail(now, 7);
-            let most = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failure)).min(LAST_RETRY);
-            let wait = ledger.next.since(now);
-            assert!(wait <= most && wait >= most * 3 / 4, "{failure}: {wait:?} of {most:?}");
+    fn retries_double_up_to_the_maximum_and_are_spread_by_a_quarter() {
+        for (source, longest) in [(source(), 300), (source().with_last_retry(Duration::from_secs(10)), 10)] {
+            let now = Monotonic::from_millis(1_000);
+            let mut ledger = Ledger::default();
+            for failure in 0..400_u32 {
+                ledger.fail(&source, now, 7);
+                let most = FIRST_RETRY.saturating_mul(2_u32.saturating_pow(failure)).min(Duration::from_secs(longest));
+                let wait = ledger.next.since(now);
+                assert!(wait <= most && wait >= most * 3 / 4, "{failure}: {wait:?} of {most:?}");
+            }
+            assert_eq!((ledger.attempts, ledger.failures), (400, 400));
+            ledger.succeed();
+            assert_eq!((ledger.failures, ledger.next), (0, Monotonic::default()));
         }
-        assert_eq!((ledger.attempts, ledger.failures), (400, 400));
-        ledger.succeed();
-        assert_eq!((ledger.failures, ledger.next), (0, Monotonic::default()));
     }
 }

@@ -20,7 +20,6 @@ mod source;
 mod url;
 
 pub(crate) use fetcher::{Attempt, Availability, Fetcher, Wanted};
-pub(crate) use published::most_bytes;
 pub(crate) use source::{Authorization, Source, Target};
 pub(crate) use url::{Url, is_address};
 

@@ -9,14 +9,6 @@ use crate::state::{SharedStore, StoreError};
 const TAG: u8 = 0x22;
 /// The bytes before the document: the tag and the version.
 const HEAD: usize = 1 + 16;
-/// The maximum size of a document as it is published, in bytes.
-const MOST_BYTES: usize = 128 * 1024;
-
-/// Returns the maximum size of a document as it is published, in bytes.
-pub(crate) const fn most_bytes() -> usize {
-    MOST_BYTES
-}
-
 fn key(source: &Source, number: u64) -> String {
     format!("{}-{}", source.document_key(), number % 2)
 }
@@ -24,8 +16,14 @@ fn key(source: &Source, number: u64) -> String {
 /// Reads the document of a version. `None` if the key has another document meanwhile.
 pub(super) fn read(store: &dyn SharedStore, source: &Source, version: Version) -> Result<Option<Vec<u8>>, StoreError> {
     let Some(found) = store.get(key(source, version.number).as_bytes())? else { return Ok(None) };
-    let (head, bytes) = found.value.split_first_chunk::<HEAD>().ok_or(StoreError)?;
-    Ok((*head == encode(version)).then(|| bytes.to_vec()))
+    let mut value = found.value;
+    let head = value.first_chunk::<HEAD>().ok_or(StoreError)?;
+    if *head != encode(version) {
+        return Ok(None);
+    }
+    // A document can be large, and the memory of a VM never shrinks, so it is not copied.
+    value.drain(..HEAD);
+    Ok(Some(value))
 }
 
 /// Returns the host's version of the key that the document with this number is written to. `None` if the key does not exist.

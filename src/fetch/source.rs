@@ -7,6 +7,10 @@ use crate::text::ascii::hexadecimal;
 
 /// The version of the layout of ledgers and published documents.
 const LAYOUT: u8 = 1;
+/// The maximum size of a document as it is published, in bytes, unless its kind has another one.
+const USUAL_MOST: usize = 128 * 1024;
+/// The maximum wait after failed fetches, unless the kind of the document has another one.
+const USUAL_LAST_RETRY: Duration = Duration::from_mins(5);
 
 /// A document that the gate fetches.
 #[derive(Debug, Clone)]
@@ -19,6 +23,10 @@ pub(crate) struct Source {
     pub(crate) timeout: Duration,
     /// How long the document is used if it cannot be fetched again.
     pub(crate) stale_for: Duration,
+    /// The maximum size of the document as it is published, in bytes.
+    pub(crate) most: usize,
+    /// The maximum wait after failed fetches.
+    pub(super) last_retry: Duration,
     /// The name that its keys in the shared store have in common.
     name: Box<str>,
 }
@@ -76,7 +84,17 @@ impl Source {
         let bytes = u128::from_le_bytes(hash(&identity));
         let digits = hexadecimal((bytes >> 64) as u64, bytes as u64);
         let name = format!("callgate-fetched-{}", String::from_utf8_lossy(&digits)).into();
-        Self { target, refresh, timeout, stale_for, name }
+        Self { target, refresh, timeout, stale_for, most: USUAL_MOST, last_retry: USUAL_LAST_RETRY, name }
+    }
+
+    /// Sets the maximum size of the document as it is published, in bytes.
+    pub(crate) fn with_most(self, most: usize) -> Self {
+        Self { most, ..self }
+    }
+
+    /// Sets the maximum wait after failed fetches.
+    pub(crate) fn with_last_retry(self, last_retry: Duration) -> Self {
+        Self { last_retry, ..self }
     }
 
     /// Returns the key of the ledger.

@@ -7,7 +7,6 @@ use std::rc::Rc;
 use super::gate::Gate;
 use super::{Host, Map};
 use crate::evaluate::{CallId, CallResult, DocumentCall, DocumentWork};
-use crate::identity::token::MAX_FETCHED_BYTES;
 use crate::request::headers::Headers;
 
 /// The calls that a root context is waiting for, by the number that the gateway gave them.
@@ -35,7 +34,7 @@ impl<H: Host> Calls<H> {
     pub(super) fn receive(&self, host: &H, call: u32, size: usize) {
         let Some((gate, id)) = self.0.borrow_mut().remove(&call) else { return };
         // A body that is too large is not copied into the VM. One byte more than the maximum is enough to reject it.
-        let body = host.call_body(size.min(MAX_FETCHED_BYTES + 1));
+        let body = host.call_body(size.min(gate.engine.most_bytes(id).saturating_add(1)));
         let result = match (status(host), &body) {
             (Some(status), Ok(body)) => CallResult::Response(status, body),
             _ => CallResult::NoResponse,

@@ -195,8 +195,8 @@ impl<H: Host> Gate<H> {
     pub(super) fn tell_documents(&self, events: &[DocumentEvent]) {
         for event in events {
             match event {
-                DocumentEvent::Fetched => {}
-                DocumentEvent::KeysChanged { .. } => log::info!("{event}"),
+                DocumentEvent::Fetched | DocumentEvent::RevocationsFetched => {}
+                DocumentEvent::KeysChanged { .. } | DocumentEvent::RevocationsChanged { .. } => log::info!("{event}"),
                 _ => log::warn!("{event}"),
             }
             self.metrics.tell_document(event);
@@ -231,10 +231,11 @@ impl<H: Host> Gate<H> {
         log::warn!("{}: {}", endpoint.place, fault.message());
     }
 
-    /// Reports the age of the fetched keys, and how many requests wait for keys.
+    /// Reports the ages of the fetched keys and of the list of revoked credentials, and how many requests wait for them.
     pub(super) fn tell_keys(&self) {
         if self.policy().fetches() {
             self.metrics.tell_keys(self.engine.document_age(), self.engine.waiting_requests());
+            self.metrics.tell_revocations(self.engine.list_age());
         }
     }
 

@@ -13,8 +13,9 @@ use std::time::Duration;
 use super::{Host, HostError};
 use crate::decision::metrics::{
     ANSWERS_REPLACED, DECISIONS, HELD_BYTES, KEYS_AGE, KEYS_DROPPED, KEYS_FETCH_FAILED, KEYS_FETCHED, KEYS_WAITING,
-    LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE, STREAMS_ENDED,
-    TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES, TOOLS_CHANGED,
+    LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE, REVOCATIONS_AGE,
+    REVOCATIONS_FETCH_FAILED, REVOCATIONS_FETCHED, REVOCATIONS_IGNORED, REVOCATIONS_REFUSED, STREAMS_ENDED, TOKEN_CACHE_BYTES,
+    TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES, TOOLS_CHANGED,
 };
 use crate::evaluate::DocumentEvent;
 use crate::identity::token::CacheUsage;
@@ -33,6 +34,7 @@ pub(super) struct Metrics<H: Host> {
     told: Cell<CacheUsage>,
     /// The age of the keys and the number of waiting requests that were last reported.
     keys_age_told: Cell<u64>,
+    list_age_told: Cell<u64>,
     waiting_told: Cell<u64>,
 }
 
@@ -57,6 +59,11 @@ struct Figures {
     answers_replaced: u32,
     tools_changed: u32,
     streams_ended: u32,
+    revocations_fetched: u32,
+    revocations_fetch_failed: u32,
+    revocations_refused: u32,
+    revocations_ignored: u32,
+    revocations_age: Option<u32>,
 }
 
 thread_local! {
@@ -71,7 +78,8 @@ impl<H: Host> Metrics<H> {
             .inspect_err(|error| log::warn!("only decisions have metrics: {error}"))
             .ok();
         let (decisions, told) = (RefCell::default(), Cell::default());
-        Self { host, decisions, figures, told, keys_age_told: Cell::default(), waiting_told: Cell::default() }
+        let [keys_age_told, list_age_told, waiting_told] = <[Cell<u64>; 3]>::default();
+        Self { host, decisions, figures, told, keys_age_told, list_age_told, waiting_told }
     }
 
     /// Counts a decision.
@@ -176,7 +184,15 @@ impl<H: Host> Metrics<H> {
             DocumentEvent::KeysDropped { count, .. } => {
                 self.change(figures.keys_dropped, i64::try_from(*count).unwrap_or(i64::MAX));
             }
-            DocumentEvent::KeysChanged { .. } | DocumentEvent::KeysExpired { .. } => {}
+            DocumentEvent::RevocationsFetched => self.change(figures.revocations_fetched, 1),
+            DocumentEvent::RevocationsFailed { .. } => self.change(figures.revocations_fetch_failed, 1),
+            DocumentEvent::RevocationsRefused { .. } => self.change(figures.revocations_refused, 1),
+            DocumentEvent::RevocationsChanged { ignored, .. } => {
+                self.change(figures.revocations_ignored, i64::try_from(*ignored).unwrap_or(i64::MAX));
+            }
+            DocumentEvent::KeysChanged { .. }
+            | DocumentEvent::KeysExpired { .. }
+            | DocumentEvent::RevocationsStale { .. } => {}
         }
     }
 
@@ -191,6 +207,13 @@ impl<H: Host> Metrics<H> {
                 self.change(metric, now.wrapping_sub(told.replace(now)).cast_signed());
             }
         }
+    }
+
+    /// Reports the age of the list of revoked credentials.
+    pub(super) fn tell_revocations(&self, age: Duration) {
+        let Some(metric) = self.figures.as_ref().and_then(|figures| figures.revocations_age) else { return };
+        let age = age.as_secs();
+        self.change(metric, age.wrapping_sub(self.list_age_told.replace(age)).cast_signed());
     }
 
     /// Reports the number of entries in the replay table, and two counters: evictions show that the table of limits is too
@@ -211,6 +234,7 @@ impl<H: Host> Drop for Metrics<H> {
     fn drop(&mut self) {
         self.tell(CacheUsage { entries: 0, bytes: 0, ..self.told.get() });
         self.tell_keys(Duration::ZERO, 0);
+        self.tell_revocations(Duration::ZERO);
     }
 }
 
@@ -237,6 +261,11 @@ impl Figures {
             answers_replaced: define(ANSWERS_REPLACED)?,
             tools_changed: define(TOOLS_CHANGED)?,
             streams_ended: define(STREAMS_ENDED)?,
+            revocations_fetched: define(REVOCATIONS_FETCHED)?,
+            revocations_fetch_failed: define(REVOCATIONS_FETCH_FAILED)?,
+            revocations_refused: define(REVOCATIONS_REFUSED)?,
+            revocations_ignored: define(REVOCATIONS_IGNORED)?,
+            revocations_age: gauge(REVOCATIONS_AGE)?,
         })
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct ApiKey {
     pub(crate) index: u32,
     /// The key's name in records: the first 16 hexadecimal digits of its hash.
     pub(crate) name: Box<str>,
+    /// SHA-256 of the key.
+    pub(crate) hash: [u8; 32],
     /// The first moment at which the key is no longer accepted.
     pub(crate) not_after: Timestamp,
 }
@@ -80,7 +82,7 @@ impl ApiKeys {
             let _ = fmt::Write::write_fmt(&mut name, format_args!("{byte:02x}"));
             name
         });
-        self.by_hash.insert(hash, ApiKey { agent, index, name: name.into(), not_after })
+        self.by_hash.insert(hash, ApiKey { agent, index, name: name.into(), hash, not_after })
     }
 
     /// Returns all keys, in no particular order.

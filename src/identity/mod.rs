@@ -7,6 +7,7 @@ pub(crate) mod api_key;
 pub(crate) mod certificate;
 pub mod crypto;
 pub(crate) mod dpop;
+pub(crate) mod revocation;
 pub mod signature;
 pub(crate) mod spiffe;
 pub mod token;

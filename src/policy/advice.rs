@@ -200,8 +200,8 @@ pub(super) fn when(left: u64) -> String {
 }
 
 impl Policy {
-    /// Returns the warnings that depend on the time: agents whose registration has ended or ends within 30 days, and API keys that have
-    /// expired or expire within 14 days.
+    /// Returns the warnings that depend on the time: agents whose registration has ended or ends within 30 days, API keys that have expired or
+    /// expire within 14 days, and entries of `revoked` that have ended.
     #[must_use]
     pub fn warnings_at(&self, now: Timestamp) -> Vec<Finding> {
         let mut findings = Findings::default();
@@ -221,6 +221,9 @@ impl Policy {
         }
         if let Some(keys) = &self.api_keys {
             keys.warn_at(&self.agents, now, &mut findings);
+        }
+        if let Some(revocation) = &self.revocation {
+            revocation.warn_at(now, &mut findings);
         }
         findings.warnings
     }

@@ -282,6 +282,12 @@ impl Agents {
         self.list.get(position as usize)
     }
 
+    /// Returns the agent with this name.
+    pub(crate) fn named(&self, name: &str) -> Option<&Agent> {
+        let at = self.list.binary_search_by(|agent| (*agent.name).cmp(name)).ok()?;
+        self.list.get(at)
+    }
+
     /// Returns the agent that a token identifies.
     ///
     /// # Errors

@@ -14,6 +14,7 @@ use super::limits::Limits;
 use super::metadata;
 use super::replay::Replay;
 use super::resources::Resources;
+use super::revocation::{self, Revocation};
 use super::signatures::Signatures;
 use super::tables_key::TablesKey;
 use super::trailers::RemovedTrailers;
@@ -168,13 +169,15 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let hosts = hosts::compile(&document.hosts, &mut findings);
     let implied = scope_implies::compile(document, &mut findings);
     let issuers = Issuers::compile(&document.issuers, &document.resource, skew, secrets, &mut findings);
-    let documents = documents::compile(document, &issuers, secrets, &mut findings);
+    let mut documents = documents::compile(document, &issuers, secrets, &mut findings);
+    documents.extend(revocation::compile_list(document, secrets, &mut findings));
     let delegation = delegation::compile(document, &mut findings);
     let issuers = issuers
         .with_implied_scopes(implied)
         .with_delegation(delegation.map(|rules| rules.max_depth))
         .with_certificate_bindings(document.tls.is_some());
     let agents = Agents::compile(document, &issuers, &mut findings);
+    let revocation = Revocation::compile(document, &issuers, &agents, &mut findings);
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
     let api_keys = ApiKeys::compile(document, &mut findings);
     authentication::check_requirements(document, &mut findings);
@@ -243,6 +246,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         override_headers,
         takes_unregistered: document.unregistered == document::Unregistered::Allow,
         issuers,
+        revocation,
         documents,
         agents,
         signing_keys,

@@ -1,13 +1,15 @@
-//! The documents that the gate fetches: the key sets of issuers.
+//! The documents that the gate fetches: the key sets of issuers. The list of revoked credentials is in [`revocation`](super::revocation).
 
 use std::time::Duration;
 
 use super::gateway::{Features, Fetching};
+use super::revocation::ListRules;
+use super::revocation_list::MOST_LIST_BYTES;
 use crate::document::{self, DiscoveredKeys, Lifetime, MetadataDocument, RemoteKeys};
 use crate::document::{Findings, Place};
 use crate::fetch::{Authorization, Source, Target, Url, is_address};
 use crate::identity::crypto::{first, sha256};
-use crate::identity::token::{IssuerId, Issuers, Secrets, check_tenant, look_up, with_tenant};
+use crate::identity::token::{IssuerId, Issuers, MAX_FETCHED_BYTES, Secrets, check_tenant, look_up, with_tenant};
 
 const USUAL_REFRESH: Duration = Duration::from_mins(5);
 const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -35,6 +37,18 @@ pub(crate) enum DocumentKind {
         /// The hosts that may have the key set, each with the gateway's name for it.
         key_hosts: Vec<(Box<str>, Box<str>)>,
     },
+    /// The list of revoked credentials.
+    Revocations(Box<ListRules>),
+}
+
+impl DocumentKind {
+    /// Returns the maximum size of a response, in bytes.
+    pub(crate) fn most_bytes(&self) -> usize {
+        match self {
+            Self::KeySet | Self::Metadata { .. } => MAX_FETCHED_BYTES,
+            Self::Revocations(_) => MOST_LIST_BYTES,
+        }
+    }
 }
 
 /// Compiles the documents of all issuers. Issuers with the same document share it.
@@ -48,7 +62,7 @@ pub(super) fn compile(
     for (name, issuer) in &document.issuers {
         let Some(id) = issuers.id(name) else { continue };
         let place = Place::root().field("issuers").field(name).field("keys");
-        let mut reader = Reader { document, secrets, findings };
+        let mut reader = Reader::new(document, secrets, findings);
         let compiled = match (&issuer.keys.remote, &issuer.keys.discover) {
             (Some(remote), None) => reader.remote(remote, &place.field("remote")),
             (None, Some(discover)) => match &issuer.issuer {
@@ -98,10 +112,17 @@ fn check_sharing(document: &document::Document, other: &str, name: &str, place: 
     }
 }
 
-struct Reader<'r> {
+/// Reads what all documents have in common.
+pub(super) struct Reader<'r> {
     document: &'r document::Document,
     secrets: &'r dyn Secrets,
     findings: &'r mut Findings,
+}
+
+impl<'r> Reader<'r> {
+    pub(super) fn new(document: &'r document::Document, secrets: &'r dyn Secrets, findings: &'r mut Findings) -> Self {
+        Self { document, secrets, findings }
+    }
 }
 
 impl Reader<'_> {
@@ -165,7 +186,7 @@ impl Reader<'_> {
     }
 
     /// Returns the gateway's name for a server.
-    fn upstream(&mut self, cluster: Option<&str>, address: Option<&str>, place: &Place) -> Option<Box<str>> {
+    pub(super) fn upstream(&mut self, cluster: Option<&str>, address: Option<&str>, place: &Place) -> Option<Box<str>> {
         let features = Features::of(self.document.gateway);
         let name = features.name;
         let (field, written, other) = match features.fetching {
@@ -250,7 +271,7 @@ impl Reader<'_> {
     }
 
     /// Reads the value of a header from the environment. A policy that is only checked gets an empty one.
-    fn authorization(&mut self, secret: &document::Secret, place: &Place) -> Option<Authorization> {
+    pub(super) fn authorization(&mut self, secret: &document::Secret, place: &Place) -> Option<Authorization> {
         let bytes = look_up(secret, place, self.secrets, self.findings).ok()?.unwrap_or_default();
         let value = String::from_utf8(bytes).ok().filter(|value| value.len() <= MOST_AUTHORIZATION);
         let value = value.filter(|value| value.bytes().all(|b| matches!(b, b' '..=b'~')));
@@ -262,7 +283,7 @@ impl Reader<'_> {
     }
 }
 
-fn target(url: Url, upstream: Box<str>, authorization: Option<Authorization>) -> Target {
+pub(super) fn target(url: Url, upstream: Box<str>, authorization: Option<Authorization>) -> Target {
     let Url { scheme, authority, path } = url;
     Target { upstream, scheme, authority: authority.into(), path: path.into(), authorization }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use super::content::{Content, Others};
 use super::delegation::{self, DelegationRule};
+use super::gateway::Features;
 use super::reach::{self, AgentNames};
 use super::signatures::SignatureRule;
 use super::{authentication, bindings, dpop, hosts, limits, rpc};
@@ -53,6 +54,10 @@ pub struct Endpoint {
     /// The number of requests that one request counts as.
     pub(crate) cost: u32,
     pub(crate) observe: bool,
+    /// Whether every request is denied.
+    pub(crate) suspended: bool,
+    /// Whether open streams are checked again while data flows.
+    pub(crate) rechecks: bool,
     /// The operations, if requests are JSON-RPC messages.
     pub(crate) rpc: Option<Box<Rpc>>,
     pub(crate) delegation: DelegationRule,
@@ -155,6 +160,8 @@ impl Compiling<'_> {
             limits: limits::of_endpoint(self.document, raw, place, findings),
             cost: raw.cost.unwrap_or(1),
             observe: self.observe(findings),
+            suspended: raw.suspended,
+            rechecks: self.rechecks(findings),
             rpc: None,
             effect: raw.effect,
             #[cfg(not(target_arch = "wasm32"))]
@@ -279,6 +286,21 @@ impl Compiling<'_> {
             findings.error(
                 self.place.field("upgrade"),
                 "a WebSocket handshake is a `GET` (RFC 6455); add that method or remove `upgrade`",
+            );
+        }
+        true
+    }
+
+    fn rechecks(&self, findings: &mut Findings) -> bool {
+        let Some(document::Streams::Recheck) = self.raw.streams else { return false };
+        let features = Features::of(self.document.gateway);
+        if !features.ends_streams {
+            findings.error(
+                self.place.field("streams"),
+                format!(
+                    "the filter cannot end open streams on `{}`; remove this, or choose another `gateway`",
+                    features.name
+                ),
             );
         }
         true

@@ -3,11 +3,13 @@
 use std::collections::BTreeSet;
 
 use super::Policy;
-use super::documents::DocumentKind;
+use super::documents::{DocumentKind, FetchedDocument};
 use super::gateway::Store;
 
 /// The bytes that a document needs in a zone: the published document, the one that replaces it, and the pages of the zone.
 const ZONE_BYTES: u64 = 1 << 20;
+/// The bytes that a list of revoked credentials needs there. Each of the two has up to 16 MiB.
+const LIST_BYTES: u64 = 40 << 20;
 
 /// A server from which the gate fetches documents.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -58,8 +60,11 @@ impl Policy {
         if self.features.store != Store::Zone || self.documents.is_empty() {
             return None;
         }
-        let documents = u64::try_from(self.documents.len()).unwrap_or(u64::MAX);
-        Some(documents.saturating_mul(ZONE_BYTES))
+        let bytes = |document: &FetchedDocument| match document.kind {
+            DocumentKind::KeySet | DocumentKind::Metadata { .. } => ZONE_BYTES,
+            DocumentKind::Revocations(_) => LIST_BYTES,
+        };
+        Some(self.documents.iter().map(bytes).fold(0, u64::saturating_add))
     }
 }
 

@@ -68,6 +68,8 @@ pub struct Features {
     /// Whether a root context has timers, and can act on the streams of its worker when one fires. On Kong, the call that sets a
     /// timer traps outside a root context and if it is made twice, and the call that selects a stream has no effect.
     pub timers: bool,
+    /// Whether the filter can end a stream while data flows.
+    pub ends_streams: bool,
 }
 
 /// How the filter can fetch documents, such as the keys of an issuer.
@@ -164,6 +166,7 @@ const ENVOY: Features = Features {
     fetching: Fetching::Held,
     peer_certificates: true,
     timers: true,
+    ends_streams: true,
 };
 
 impl Features {
@@ -214,6 +217,7 @@ impl Features {
                 fetching: Fetching::Denied,
                 peer_certificates: false,
                 timers: false,
+                ends_streams: false,
             },
             Gateway::Portable => Self {
                 name: "portable",
@@ -240,6 +244,7 @@ impl Features {
                 fetching: Fetching::None,
                 peer_certificates: false,
                 timers: false,
+                ends_streams: false,
             },
         }
     }

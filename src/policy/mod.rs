@@ -37,6 +37,9 @@ mod reach_advice;
 mod replay;
 mod reserved;
 mod resources;
+mod revocation;
+mod revocation_list;
+mod revoked;
 mod rpc;
 mod rpc_limits;
 mod rpc_operations;
@@ -72,6 +75,8 @@ pub(crate) use limits::Limits;
 pub(crate) use metadata::Metadata;
 pub(crate) use replay::Replay;
 pub(crate) use resources::Resource;
+pub(crate) use revocation::{ListRules, Revocation};
+pub(crate) use revocation_list::{ListFault, ListTimes};
 pub(crate) use signatures::{SignatureRule, Signatures};
 pub(crate) use tables_key::TablesKey;
 
@@ -127,6 +132,8 @@ pub struct Policy {
     pub(crate) trailers: RemovedTrailers,
     pub(crate) takes_unregistered: bool,
     pub(crate) issuers: Issuers,
+    /// `None` if nothing can be revoked.
+    pub(crate) revocation: Option<Revocation>,
     /// The documents that the gate fetches.
     pub(crate) documents: Vec<FetchedDocument>,
     pub(crate) agents: Agents,
@@ -264,6 +271,12 @@ impl Policy {
     #[must_use]
     pub fn reads_certificates(&self) -> bool {
         self.certificates.is_some()
+    }
+
+    /// Returns how long a request waits for the list of revoked credentials.
+    pub(crate) fn list_timeout(&self) -> Duration {
+        let document = self.revocation_list().and_then(|(index, _)| self.documents.get(index));
+        document.map_or(Duration::ZERO, |document| document.source.timeout)
     }
 
     /// Reports whether the gate fetches documents, and needs a timer for that.

@@ -87,6 +87,7 @@ impl<'r> Record<'r> {
                 accepts_several || matches!(kind, Authenticate::ApiKey | Authenticate::Certificate)
             }),
             proof: facts.proof.map(|_| ProofKind::Dpop),
+            revoked: facts.revoked.as_deref(),
             signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),
             endpoint: facts.endpoint.map(|endpoint| &*endpoint.id),
             body_streams: facts.endpoint.is_some_and(|endpoint| endpoint.streams),

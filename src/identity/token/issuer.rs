@@ -160,6 +160,16 @@ impl Issuers {
         self.issuers.binary_search_by(|issuer| (*issuer.name).cmp(name)).ok().map(IssuerId)
     }
 
+    /// Returns the issuer with exactly this `iss`. Issuers with tenants are not found.
+    pub(crate) fn id_of_iss(&self, iss: &str) -> Option<IssuerId> {
+        self.by_iss.get(iss).copied()
+    }
+
+    /// Returns how far the clocks of issuers and Callgate may differ.
+    pub(crate) fn skew(&self) -> Duration {
+        self.skew
+    }
+
     /// Returns the policy's name of an issuer.
     #[must_use]
     pub fn name(&self, id: IssuerId) -> &str {

@@ -114,6 +114,33 @@ impl Keys {
         }
     }
 
+    /// Returns the names of the key that verified a token: the token's `kid`, and each name that the set gives to that key. A token without
+    /// `kid`, or with another name of its key, has the same names.
+    pub(super) fn names(
+        &self,
+        chosen: &Choice<'_>,
+        identity: Option<&KeyIdentity>,
+        kid: Option<&Value>,
+        fetched: Option<&KeySet>,
+    ) -> Vec<String> {
+        let mut names: Vec<String> = kid.and_then(Value::as_str).map(str::to_owned).into_iter().collect();
+        let set: &[Key] = match (self, fetched) {
+            (Self::Set(keys), _) => keys,
+            (Self::Fetched, Some(set)) => &set.keys,
+            (Self::Fetched, None) | (Self::Secret(_), _) => &[],
+        };
+        for key in set {
+            let is_own = match chosen {
+                Choice::Key(own) => key.key.is_same_as(own),
+                Choice::Fetched(_) | Choice::AnyOf(_) | Choice::Awaited(_) => identity == Some(&*key.identity),
+            };
+            if let Some(name) = key.kid.as_ref().filter(|name| is_own && !names.contains(name)) {
+                names.push(name.clone());
+            }
+        }
+        names
+    }
+
     /// Returns all keys that the policy contains.
     pub(super) fn iter(&self) -> impl Iterator<Item = &VerifyingKey> {
         let (set, secret) = match self {

@@ -17,6 +17,7 @@ pub mod json;
 mod jwks;
 mod jws;
 mod keys;
+mod marks;
 mod shape;
 mod svid;
 mod tenant;

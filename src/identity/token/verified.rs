@@ -1,6 +1,6 @@
 //! The facts that a valid token proves.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::mem::size_of;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use super::shape::Bearer;
 use super::tenant::Tenant;
 use super::times::Times;
 use crate::identity::crypto::{KeyIdentity, Signer, Thumbprint};
+use crate::identity::revocation::{Kind, Mark};
 use crate::request::incoming::Source;
 use crate::text::ascii::bytes_eq;
 use crate::text::time::Timestamp;
@@ -45,12 +46,18 @@ pub struct VerifiedToken {
     pub(super) certificate_bound_to: Option<[u8; 32]>,
     /// The key that verified it, if the issuer's keys are fetched.
     pub(super) fetched_key: Option<Arc<KeyIdentity>>,
+    /// The names of the key that verified it. The first one is the token's `kid`, if it has one.
+    pub(super) kids: Vec<String>,
     pub(super) sha256: [u8; 32],
+    /// SHA-256 of its `header.payload`.
+    pub(super) signed_sha256: [u8; 32],
     pub(super) hash: String,
     /// Whether client, subject and scopes need no escaping in records.
     pub(super) is_plain: bool,
     /// When its signer was last noted as one with valid credentials, and from which source.
     pub(super) noted: Cell<Option<(Option<Source>, Timestamp)>>,
+    /// What entries of lists of revoked credentials can name of it. Computed when it is first needed.
+    pub(super) marks: OnceCell<Box<[(Kind, Mark)]>>,
 }
 
 impl VerifiedToken {
@@ -224,6 +231,7 @@ impl VerifiedToken {
             .chain(&self.implied)
             .chain(&self.bearer.client)
             .chain(&self.bearer.subject)
+            .chain(&self.kids)
             .chain([&self.hash, &self.scope_line]);
         // A token with a tenant has its own `iss`, and so may a JWT-SVID.
         let of_tenant = self.tenant.as_ref().map_or(0, |tenant| tenant.name.len());
@@ -232,6 +240,7 @@ impl VerifiedToken {
             + of_tenant
             + own_iss
             + self.chain.as_ref().map_or(0, |chain| chain.memory())
+            + self.marks_memory()
             + texts.map(|text| size_of::<String>() + text.capacity()).sum::<usize>()
             + memory_of(&self.claims)
     }

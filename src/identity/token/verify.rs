@@ -2,7 +2,7 @@
 //!
 //! Cheap checks come first and the signature comes last, so no signature is verified for a token that another check rejects.
 
-use std::cell::Cell;
+use std::cell::{Cell, OnceCell};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -109,6 +109,15 @@ impl Issuers {
         Ok(verified)
     }
 
+    /// Checks the times of a token that was verified earlier.
+    ///
+    /// # Errors
+    ///
+    /// [`Reason::TokenExpired`], or another reason why the token is not valid at this time.
+    pub(crate) fn check_times(&self, token: &VerifiedToken, now: Timestamp) -> Result<(), Reason> {
+        token.times.judge(now, self.skew)
+    }
+
     fn verify_unknown(
         &self,
         audiences: Option<&Audiences>,
@@ -177,6 +186,8 @@ impl Issuers {
         let Bindings { key: bound_to, certificate: certificate_bound_to } =
             read_binding(&jws.claims, self.accepts_certificate_bindings)?;
         let fetched_key = verify_with(&chosen, |key| verifier.verify(key, algorithm, jws.signed, &jws.signature))?;
+        let kids = issuer.keys.names(&chosen, fetched_key.as_deref(), jws.header.get("kid"), fetched);
+        let signed_sha256 = sha256(jws.signed);
         let mut texts = bearer.scopes.iter().chain(&bearer.client).chain(&bearer.subject);
         let is_plain = texts.all(|text| crate::request::shown::is_shown_as_is(text))
             && chain.as_ref().is_none_or(|chain| chain.is_plain());
@@ -199,11 +210,14 @@ impl Issuers {
             chain,
             certificate_bound_to,
             fetched_key,
+            kids,
             sha256: sha256(token),
+            signed_sha256,
             // The hash excludes the signature: an ECDSA signature has a second valid form, which would give a revoked token another hash.
-            hash: hash_of_signed(jws.signed),
+            hash: shown_hash(&signed_sha256),
             is_plain,
             noted: Cell::new(None),
+            marks: OnceCell::new(),
         })
     }
 }
@@ -257,9 +271,9 @@ fn read_binding(claims: &Value, accepts_certificates: bool) -> Result<Bindings, 
 /// Returns the hash that identifies a token in compact form in records, or `None` for other text.
 #[must_use]
 pub fn token_hash(token: &[u8]) -> Option<String> {
-    Jws::parse(token).ok().map(|jws| hash_of_signed(jws.signed))
+    Jws::parse(token).ok().map(|jws| shown_hash(&sha256(jws.signed)))
 }
 
-fn hash_of_signed(signed: &[u8]) -> String {
-    sha256(signed).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+fn shown_hash(hash: &[u8; 32]) -> String {
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,0 +1,90 @@
+//! What is checked again while a stream is open, such as an event stream or a WebSocket: whether the credentials that opened it are still
+//! valid.
+
+use std::rc::Rc;
+
+use super::Engine;
+use crate::decision::Allow;
+use crate::identity::revocation::{Entries, Mark};
+use crate::identity::token::VerifiedToken;
+use crate::policy::Agent;
+use crate::reason::Reason;
+use crate::text::time::Timestamp;
+
+/// The verified credentials of a request.
+#[derive(Debug, Clone)]
+pub(super) struct Presented<'p> {
+    pub(super) token: Option<Rc<VerifiedToken>>,
+    /// The marks of the key that signed the request, of the API key, and of the certificate.
+    pub(super) keys: [Option<Mark>; 3],
+    pub(super) agent: Option<&'p Agent>,
+}
+
+impl Presented<'_> {
+    /// Returns whether the request has no verified credential.
+    pub(super) fn is_nothing(&self) -> bool {
+        self.token.is_none() && self.agent.is_none() && self.keys.iter().all(Option::is_none)
+    }
+}
+
+/// The credentials with which a stream was opened. [`Engine::recheck`] checks them again.
+#[derive(Debug, Clone)]
+pub struct Recheck {
+    token: Option<Rc<VerifiedToken>>,
+    keys: [Option<Mark>; 3],
+    /// The agent's position in the order of names.
+    agent: Option<u32>,
+    /// When the API key expires.
+    ends: Option<Timestamp>,
+}
+
+impl Allow<'_> {
+    /// Returns what is checked again while data flows, if the endpoint has `streams: recheck` and denials of the request are enforced.
+    #[must_use]
+    pub fn recheck(&self) -> Option<Recheck> {
+        let facts = &*self.facts;
+        if facts.is_observed() || !facts.endpoint.is_some_and(|endpoint| endpoint.rechecks) {
+            return None;
+        }
+        let Presented { token, keys, agent } = Presented::of(facts);
+        let ends = facts.api_key.map(|key| key.not_after);
+        Some(Recheck { token, keys, agent: agent.map(|agent| agent.position), ends })
+    }
+}
+
+impl Engine {
+    /// Checks whether an open stream may stay open. It is checked under the policy that allowed its request.
+    ///
+    /// # Errors
+    /// The reason for which a request with the same credentials would be denied now: the token or the API key has expired, the agent's
+    /// registration has ended, or one of them was revoked.
+    pub fn recheck(&self, stream: &Recheck, now: Timestamp) -> Result<(), Reason> {
+        let policy = self.policy();
+        if let Some(token) = &stream.token {
+            policy.issuers.check_times(token, now)?;
+        }
+        if stream.ends.is_some_and(|ends| now >= ends) {
+            return Err(Reason::ApiKeyExpired);
+        }
+        let agent = stream.agent.and_then(|agent| policy.agents.get(agent));
+        if let Some(agent) = agent {
+            agent.registered(now)?;
+        }
+        let Some(rules) = &policy.revocation else { return Ok(()) };
+        let presented = Presented { token: stream.token.clone(), keys: stream.keys, agent };
+        if presented.is_nothing() {
+            return Ok(());
+        }
+        let checked =
+            self.with_revocations(|list| presented.check(policy, rules, list, now).map_err(|refused| refused.reason));
+        checked.unwrap_or(Err(Reason::HostError))
+    }
+
+    /// Passes the fetched list to `run`, if there is one. Returns `None` while the engine is in use.
+    fn with_revocations<T>(&self, run: impl FnOnce(Option<&Entries>) -> T) -> Option<T> {
+        match self.documents() {
+            None => Some(run(None)),
+            Some(documents) => documents.try_borrow().ok().map(|documents| run(documents.revocations())),
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! Checks whether a credential of the request was revoked, and whether the endpoint is suspended.
+//!
+//! Verified tokens are cached, and this check comes after the cache, so an entry applies to the next request with any token.
+
+use super::recheck::Presented;
+use super::{CheckDetails, Denied, DocumentUse, Evaluation};
+use crate::decision::evidence::{EndpointActive, NotRevoked};
+use crate::decision::trace::Check;
+use crate::decision::{Facts, Rule};
+use crate::identity::revocation::{Entries, Kind, Mark, Moment};
+use crate::identity::signature::VerifiedSignature;
+use crate::identity::token::VerifiedToken;
+use crate::policy::{Endpoint, Policy, Revocation};
+use crate::reason::Reason;
+use crate::text::time::Timestamp;
+
+/// Why the credentials of a request are not accepted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Refused<'p> {
+    pub(super) reason: Reason,
+    rule: Rule<'p>,
+    /// The reason of the entry, for the record.
+    why: Option<Box<str>>,
+}
+
+impl<'a> Evaluation<'a, '_> {
+    /// Rejects credentials that were revoked, after they were verified. Nothing is charged before.
+    pub(super) fn revocation(&mut self) -> Result<Option<NotRevoked>, Denied> {
+        let policy = self.facts.policy;
+        let Some(rules) = &policy.revocation else { return Ok(Some(NotRevoked::assertion())) };
+        let presented = Presented::of(self.facts);
+        let checked = if presented.is_nothing() {
+            Ok(())
+        } else {
+            with_list(self.context.documents, |list| presented.check(policy, rules, list, self.facts.request.now))
+        };
+        let checked = match checked {
+            Err(refused) if refused.reason == Reason::RevocationsUnavailable => {
+                self.await_revocations()?;
+                Err(refused)
+            }
+            other => {
+                // What was reserved for the wait is free again before the body is held.
+                self.waited = None;
+                other
+            }
+        };
+        let (rule, result) = match checked {
+            Ok(()) => (Rule::Gate, Ok(NotRevoked::assertion())),
+            Err(Refused { reason, rule, why }) => {
+                self.facts.revoked = why.or_else(|| self.facts.revoked.take());
+                (rule, Err(reason))
+            }
+        };
+        let documents = self.context.documents;
+        self.record_check(Check::Revocation, rule, result, |_| {
+            let mut details = vec![("entries", rules.own.len().to_string())];
+            if rules.needs_list {
+                let fetched = with_list(documents, |list| Ok(list.map_or(0, Entries::len)));
+                details.push(("fetched", fetched.unwrap_or_default().to_string()));
+            }
+            details
+        })
+    }
+
+    /// Looks up the key of a signature that was verified after the other credentials. Returns the rule that revokes it.
+    pub(super) fn revoked_key(&mut self, signature: &VerifiedSignature<'a>) -> Option<Rule<'a>> {
+        let rules = self.facts.policy.revocation.as_ref()?;
+        let mark = Mark::of_hash(&signature.key.thumbprint?.0);
+        let moment = moment(self.facts.policy, self.facts.request.now);
+        let find = |list: &Entries| {
+            let found = list.find(Kind::Thumbprint, mark, None, moment)?;
+            Some(found.reason.map(Box::<str>::from))
+        };
+        let own = find(&rules.own).map(|why| (Rule::Policy("revoked"), why));
+        let found = own.or_else(|| {
+            // Without a list, the request was denied before.
+            let fetched = with_list(self.context.documents, |list| Ok(list.and_then(find)));
+            fetched.ok().flatten().map(|why| (Rule::Policy("revocations"), why))
+        });
+        let (rule, why) = found?;
+        self.facts.revoked = why;
+        Some(rule)
+    }
+
+    /// Rejects requests to an endpoint that is suspended, whoever sends them.
+    pub(super) fn active(&mut self, endpoint: &'a Endpoint) -> Result<Option<EndpointActive>, Denied> {
+        if !endpoint.suspended {
+            return Ok(Some(EndpointActive::assertion()));
+        }
+        let rule = Rule::Endpoint(endpoint.position, "suspended");
+        self.record_check(Check::Revocation, rule, Err(Reason::EndpointSuspended), |_| CheckDetails::new())
+    }
+}
+
+/// Passes the fetched list to `run`, if there is one.
+fn with_list<'p, T>(
+    documents: Option<DocumentUse<'_>>,
+    run: impl FnOnce(Option<&Entries>) -> Result<T, Refused<'p>>,
+) -> Result<T, Refused<'p>> {
+    match documents.map(|documents| documents.all.try_borrow()) {
+        None => run(None),
+        Some(Ok(documents)) => run(documents.revocations()),
+        Some(Err(_)) => Err(Refused { reason: Reason::HostError, rule: Rule::Gate, why: None }),
+    }
+}
+
+fn moment(policy: &Policy, now: Timestamp) -> Moment {
+    Moment { now, skew: policy.issuers.skew() }
+}
+
+impl<'p> Presented<'p> {
+    /// Returns the verified credentials of a request.
+    fn of(facts: &Facts<'p>) -> Self {
+        let key = facts.signature.as_ref().and_then(|signature| signature.key.thumbprint);
+        let keys = [
+            key.map(|key| Mark::of_hash(&key.0)),
+            facts.api_key.map(|key| Mark::of_hash(&key.hash)),
+            facts.certificate.as_ref().map(|certificate| Mark::of_hash(certificate.sha256())),
+        ];
+        Self { token: facts.token.clone(), keys, agent: facts.agent }
+    }
+
+    /// Checks that none of the credentials was revoked. `list` is the fetched list.
+    pub(super) fn check<'r>(
+        &self,
+        policy: &'r Policy,
+        rules: &'r Revocation,
+        list: Option<&Entries>,
+        now: Timestamp,
+    ) -> Result<(), Refused<'r>> {
+        let issuer = self.token.as_ref().map(|token| token.issuer_id());
+        if let Some(issuer) = issuer.filter(|issuer| rules.suspended.contains(issuer)) {
+            let rule = Rule::Issuer(policy.issuers.name(issuer), "suspended");
+            return Err(Refused { reason: Reason::TokenRevoked, rule, why: None });
+        }
+        let moment = moment(policy, now);
+        self.look_up(&rules.own, Rule::Policy("revoked"), policy, rules, moment)?;
+        match list {
+            Some(list) => self.look_up(list, Rule::Policy("revocations"), policy, rules, moment),
+            None if rules.needs_list => {
+                let rule = Rule::Policy("revocations");
+                Err(Refused { reason: Reason::RevocationsUnavailable, rule, why: None })
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Looks up everything that an entry can name.
+    fn look_up<'r>(
+        &self,
+        list: &Entries,
+        rule: Rule<'r>,
+        policy: &Policy,
+        rules: &Revocation,
+        moment: Moment,
+    ) -> Result<(), Refused<'r>> {
+        if list.is_empty() {
+            return Ok(());
+        }
+        let token = self.token.as_deref();
+        // Whatever is no token does not state when it was issued.
+        let issued = token.and_then(VerifiedToken::issued_at);
+        let of_token = token.map(VerifiedToken::marks).unwrap_or_default().iter().copied();
+        let keys = self.keys.into_iter().flatten().map(|mark| (Kind::Thumbprint, mark));
+        let actors = token
+            .into_iter()
+            .flat_map(|token| rules.actors(&policy.issuers, token.issuer_id(), token.chain()))
+            .filter_map(|agent| Some((Kind::Actor, rules.agent(agent)?)));
+        for (kind, mark) in of_token.chain(keys).chain(actors) {
+            if let Some(found) = list.find(kind, mark, issued, moment) {
+                return Err(Refused { reason: Reason::TokenRevoked, rule, why: found.reason.map(Into::into) });
+            }
+        }
+        let agent = self.agent.and_then(|agent| rules.agent(agent.position));
+        match agent.and_then(|mark| list.find(Kind::Agent, mark, issued, moment)) {
+            Some(found) => Err(Refused { reason: Reason::AgentSuspended, rule, why: found.reason.map(Into::into) }),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+#[path = "revocation_tests.rs"]
+mod tests;

@@ -1,0 +1,166 @@
+//! A list of revoked credentials, as workers share and search it.
+//!
+//! | Bytes | Contents |
+//! |---|---|
+//! | 4 | the layout |
+//! | 8 | when the list was issued, in seconds since the epoch |
+//! | 4 for each kind | the number of its records |
+//! | 28 for each record | mark (16), `until`, `issued_before`, reason (4 each), in the order of kind, mark and `until` |
+//! | the rest | the reasons, each with its length before it |
+//!
+//! All numbers are big-endian. Times are seconds since the epoch, up to the year 2106; the highest one means that there is none. A reason
+//! is its position among the reasons, counted from 1.
+//!
+//! The builder keeps only entries of a mark that no other one includes. Among those, an entry that ends later applies to fewer tokens: the
+//! first one that has not ended applies to the most. A lookup therefore examines one record, however many entries have the mark.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::mark::{Kind, Mark};
+use crate::text::time::Timestamp;
+
+pub(super) const LAYOUT: [u8; 4] = *b"cgr1";
+pub(super) const KINDS: usize = Kind::ALL.len();
+/// The bytes before the records.
+pub(super) const HEAD: usize = 4 + 8 + 4 * KINDS;
+pub(super) const RECORD: usize = 28;
+/// An entry without an end, or one that applies whenever something was issued.
+pub(super) const ALWAYS: u32 = u32::MAX;
+
+/// A list of revoked credentials.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Entries {
+    pub(super) bytes: Vec<u8>,
+    pub(super) issued: u64,
+    /// The positions of the first record of each kind, and of the end of the records.
+    pub(super) starts: [usize; KINDS + 1],
+}
+
+/// One record of a list.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Record {
+    pub(super) mark: u128,
+    /// The entry has ended at this time.
+    pub(super) until: u32,
+    pub(super) issued_before: u32,
+    pub(super) reason: u32,
+}
+
+/// The time of a lookup.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Moment {
+    /// The current time.
+    pub(crate) now: Timestamp,
+    /// How far the clocks of issuers and Callgate may differ.
+    pub(crate) skew: Duration,
+}
+
+/// The entry that revokes a credential.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Revoked<'e> {
+    /// The reason, as its author wrote it.
+    pub(crate) reason: Option<&'e str>,
+}
+
+impl Record {
+    pub(super) fn read(bytes: &[u8; RECORD]) -> Self {
+        let (words, _) = bytes.as_chunks::<4>();
+        // INVARIANT: a record has seven words.
+        let &[a, b, c, d, until, issued_before, reason] = words else { return Self::default() };
+        let [a, b, c, d] = [a, b, c, d].map(|word| u128::from(u32::from_be_bytes(word)));
+        let [until, issued_before, reason] = [until, issued_before, reason].map(u32::from_be_bytes);
+        Self { mark: a << 96 | b << 64 | c << 32 | d, until, issued_before, reason }
+    }
+
+    pub(super) fn write(&self, to: &mut Vec<u8>) {
+        to.extend_from_slice(&self.mark.to_be_bytes());
+        for word in [self.until, self.issued_before, self.reason] {
+            to.extend_from_slice(&word.to_be_bytes());
+        }
+    }
+}
+
+impl Entries {
+    /// Opens a list. Returns `None` for bytes that no [`Builder`](super::Builder) made.
+    pub(crate) fn open(bytes: Vec<u8>) -> Option<Self> {
+        let rest = bytes.strip_prefix(&LAYOUT)?;
+        let (issued, rest) = rest.split_first_chunk::<8>()?;
+        let (counts, _) = rest.split_first_chunk::<{ 4 * KINDS }>()?;
+        let (counts, _) = counts.as_chunks::<4>();
+        let mut starts = [0; KINDS + 1];
+        let mut end = 0_usize;
+        for (start, count) in starts.iter_mut().skip(1).zip(counts) {
+            end = end.checked_add(usize::try_from(u32::from_be_bytes(*count)).ok()?)?;
+            *start = end;
+        }
+        let records = end.checked_mul(RECORD)?.checked_add(HEAD)?;
+        let issued = u64::from_be_bytes(*issued);
+        (bytes.len() >= records).then_some(Self { bytes, issued, starts })
+    }
+
+    /// Returns the bytes, which [`open`](Self::open) opens.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Returns when the list was issued, in seconds since the epoch.
+    pub(crate) fn issued(&self) -> u64 {
+        self.issued
+    }
+
+    /// Returns the number of entries.
+    pub(crate) fn len(&self) -> usize {
+        self.starts.last().copied().unwrap_or_default()
+    }
+
+    /// Returns whether nothing is revoked.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Finds the entry that revokes something. `issued` is when it was issued; what does not state that counts as issued before any time.
+    pub(crate) fn find(
+        &self,
+        kind: Kind,
+        mark: Mark,
+        issued: Option<Timestamp>,
+        moment: Moment,
+    ) -> Option<Revoked<'_>> {
+        let records = self.of(kind);
+        // `ALWAYS` is no time.
+        let now = u32::try_from(moment.now.as_secs()).map_or(ALWAYS - 1, |now| now.min(ALWAYS - 1));
+        let next = records.partition_point(|record| {
+            let Record { mark: other, until, .. } = Record::read(record);
+            (other, until) <= (mark.0, now)
+        });
+        let record = Record::read(records.get(next)?);
+        if record.mark != mark.0 {
+            return None;
+        }
+        let latest = Timestamp::from_secs(record.issued_before.into()).plus(moment.skew);
+        let applies = record.issued_before == ALWAYS || issued.is_none_or(|issued| issued < latest);
+        applies.then(|| Revoked { reason: self.reason(record.reason) })
+    }
+
+    /// Returns the records of a kind.
+    fn of(&self, kind: Kind) -> &[[u8; RECORD]] {
+        let at = kind.position();
+        let (Some(start), Some(end)) = (self.starts.get(at), self.starts.get(at + 1)) else { return &[] };
+        let (records, _) = self.bytes.get(HEAD..).unwrap_or_default().as_chunks::<RECORD>();
+        records.get(*start..*end).unwrap_or_default()
+    }
+
+    fn reason(&self, number: u32) -> Option<&str> {
+        let at = usize::try_from(number.checked_sub(1)?).ok()?;
+        let reasons = self.bytes.get(self.len().checked_mul(RECORD)?.checked_add(HEAD)?..)?;
+        let (length, text) = reasons.get(at..)?.split_first()?;
+        str::from_utf8(text.get(..usize::from(*length))?).ok()
+    }
+}
+
+impl fmt::Debug for Entries {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Entries").field("issued", &self.issued).field("len", &self.len()).finish_non_exhaustive()
+    }
+}
