@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and the name that the compiler reports as
 /// missing without it.
-const CHECKS: [(&str, &str, &str); 17] = [
+const CHECKS: [(&str, &str, &str); 18] = [
     ("mod.rs", "let escapes = self.preflight()?;", "escapes"),
     ("mod.rs", "let identity = self.identity()?;", "identity"),
     ("mod.rs", "let expected = self.content_form(endpoint)?;", "expected"),
@@ -24,12 +24,13 @@ const CHECKS: [(&str, &str, &str); 17] = [
     ("authorize.rs", "credential: self.accepted_credential(endpoint)?,", "credential"),
     ("authorize.rs", "bound_token: self.bound_token(endpoint)?,", "bound_token"),
     ("authorize.rs", "signature: self.signature(endpoint)?,", "signature"),
+    ("authorize.rs", "reach: self.reach(endpoint)?,", "reach"),
     ("authorize.rs", "scopes: self.scopes(endpoint)?,", "scopes"),
     ("authorize.rs", "bindings: self.bindings(endpoint, found)?,", "bindings"),
 ];
 
 /// The evidence of all checks.
-const EVIDENCE: [&str; 16] = [
+const EVIDENCE: [&str; 17] = [
     "IdentityFits",
     "PreflightAllowed",
     "MetadataRequested",
@@ -39,6 +40,7 @@ const EVIDENCE: [&str; 16] = [
     "CredentialAccepted",
     "TokenIsBound",
     "SignatureSuffices",
+    "WithinReach",
     "ScopesGranted",
     "BindingsHold",
     "BodySettled",

@@ -93,7 +93,7 @@ record! {
         /// digits of HMAC-SHA-256 over the subject.
         #[serde(skip_serializing_if = "Option::is_none")]
         subject: Option<Cow<'r, str>>,
-        /// The scopes of the token and of the agent's registration.
+        /// The scopes of the token and of the agent's registration, even if its `at_most` does not count them.
         #[serde(skip_serializing_if = "Scopes::is_empty")]
         #[cfg_attr(feature = "schema", schemars(with = "Vec<&'r str>"))]
         scopes: Scopes<'r>,

@@ -34,6 +34,8 @@ pub enum Check {
     Forms,
     /// Verifies the signature of the request.
     Signature,
+    /// Checks the list of agents, the ceilings of the caller, and how fresh its credential is. Traced only if any of them is restricted.
+    Reach,
     /// Checks the scopes.
     Scopes,
     /// Checks a binding.
@@ -68,6 +70,7 @@ impl Check {
             Self::Upgrade => "upgrade",
             Self::Forms => "forms",
             Self::Signature => "signature",
+            Self::Reach => "reach",
             Self::Scopes => "scopes",
             Self::Binding => "binding",
             Self::Body => "body",

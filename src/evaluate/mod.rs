@@ -37,6 +37,7 @@ mod limits;
 mod metadata;
 mod pending;
 mod possession;
+mod reach;
 mod reading;
 mod replay;
 mod rpc;

@@ -117,6 +117,11 @@ impl Issuers {
         Self { implied, ..self }
     }
 
+    /// Returns how far clocks may differ.
+    pub(crate) fn skew(&self) -> Duration {
+        self.skew
+    }
+
     /// Returns the scopes that other scopes include.
     pub(crate) fn implied_scopes(&self) -> &ImpliedScopes {
         &self.implied
