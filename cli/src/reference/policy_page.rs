@@ -92,8 +92,8 @@ const CHAPTERS: [Chapter; 16] = [
     Chapter {
         title: "Agents",
         about: "Who may send requests. A token, a signing key, an API key or several of these identify an agent.",
-        fields: &["agents"],
-        definitions: &["Agent", "Identity", "Each", "SigningKey", "HttpAlgorithm"],
+        fields: &["agents", "groups"],
+        definitions: &["Agent", "Identity", "Each", "AtMost", "SigningKey", "HttpAlgorithm"],
     },
     Chapter {
         title: "API keys",
