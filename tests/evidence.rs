@@ -8,7 +8,7 @@ use std::process::Command;
 
 /// Each check of a listed endpoint and of a preflight request, as `src/evaluate` calls it, and the name that the compiler reports as
 /// missing without it.
-const CHECKS: [(&str, &str, &str); 21] = [
+const CHECKS: [(&str, &str, &str); 22] = [
     ("mod.rs", "let escapes = self.preflight()?;", "escapes"),
     ("mod.rs", "let revocation = self.revocation()?;", "revocation"),
     ("mod.rs", "let identity = self.identity()?;", "identity"),
@@ -28,12 +28,13 @@ const CHECKS: [(&str, &str, &str); 21] = [
     ("authorize.rs", "active: self.active(endpoint)?,", "active"),
     ("authorize.rs", "bound_token: self.bound_token(endpoint)?,", "bound_token"),
     ("authorize.rs", "signature: self.signature(endpoint)?,", "signature"),
+    ("authorize.rs", "reach: self.reach(endpoint)?,", "reach"),
     ("authorize.rs", "scopes: self.scopes(endpoint)?,", "scopes"),
     ("authorize.rs", "bindings: self.bindings(endpoint, found)?,", "bindings"),
 ];
 
 /// The evidence of all checks.
-const EVIDENCE: [&str; 19] = [
+const EVIDENCE: [&str; 20] = [
     "NotRevoked",
     "EndpointActive",
     "IdentityFits",
@@ -46,6 +47,7 @@ const EVIDENCE: [&str; 19] = [
     "DelegationAccepted",
     "TokenIsBound",
     "SignatureSuffices",
+    "WithinReach",
     "ScopesGranted",
     "BindingsHold",
     "BodySettled",

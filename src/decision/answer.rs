@@ -122,6 +122,8 @@ fn challenge(challenge: Challenge, facts: &Facts<'_>) -> Option<String> {
                     scopes.push(scope);
                 }
             }
+            // A new token cannot grant what a ceiling excludes.
+            scopes.retain(|scope| facts.caller.as_ref().is_none_or(|caller| caller.permits_scope(scope)));
             let scopes = scopes.join(" ");
             (used_scheme(facts), format!(", error=\"insufficient_scope\", scope=\"{scopes}\""))
         }

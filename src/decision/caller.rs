@@ -60,6 +60,11 @@ impl<'a> Caller<'a> {
         }
     }
 
+    /// Returns the agents of the actors before the current one, if the policy checks them.
+    pub(crate) fn prior_actors(&self) -> &[&'a Agent] {
+        &[]
+    }
+
     /// Returns the registered agent. `None` for an unregistered caller, if the policy accepts those.
     #[must_use]
     pub fn agent(&self) -> Option<&'a Agent> {
@@ -120,6 +125,8 @@ impl Caller<'_> {
 
 impl Granted for Caller<'_> {
     fn has(&self, scope: &str) -> bool {
-        self.token().is_some_and(|token| token.grants(scope)) || self.agent.is_some_and(|agent| agent.grants(scope))
+        let is_granted = self.token().is_some_and(|token| token.grants(scope))
+            || self.agent.is_some_and(|agent| agent.grants(scope));
+        is_granted && self.permits_scope(scope)
     }
 }

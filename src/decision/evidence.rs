@@ -45,6 +45,8 @@ evidence! {
     TokenIsBound
     /// The caller signed the request as the endpoint requires.
     SignatureSuffices
+    /// The endpoint is open to the caller's agent and within its ceiling, and the credential is as fresh as the endpoint requires.
+    WithinReach
     /// The caller has the scopes that the endpoint requires.
     ScopesGranted
     /// Every bound part of the request outside its body fits the caller.
@@ -79,6 +81,7 @@ pub(crate) struct CallerEvidence {
     pub(crate) active: Option<EndpointActive>,
     pub(crate) bound_token: Option<TokenIsBound>,
     pub(crate) signature: Option<SignatureSuffices>,
+    pub(crate) reach: Option<WithinReach>,
     pub(crate) scopes: Option<ScopesGranted>,
     pub(crate) bindings: Option<BindingsHold>,
 }
@@ -113,6 +116,7 @@ impl Authorized {
             active: Some(_),
             bound_token: Some(_),
             signature: Some(_),
+            reach: Some(_),
             scopes: Some(_),
             bindings: Some(_),
         } = caller

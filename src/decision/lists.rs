@@ -21,7 +21,7 @@ pub(crate) struct ListRules {
     hidden: Vec<Box<str>>,
 }
 
-impl Allow<'_> {
+impl<'a> Allow<'a> {
     /// Returns whether the lists in the answer are filtered. In observation they are not.
     pub(crate) fn filters_lists(&self) -> bool {
         let rpc = self.facts.endpoint.and_then(|endpoint| endpoint.rpc.as_ref());
@@ -33,13 +33,13 @@ impl Allow<'_> {
         let facts = &self.facts;
         let endpoint = facts.endpoint.filter(|_| self.filters_lists())?;
         let rpc = endpoint.rpc.as_ref()?;
-        let lacks = |operation: &&Operation| {
-            facts.caller.as_ref().is_none_or(|caller| operation.scopes.missing(caller).is_some())
+        let only_granted = rpc.list == RpcList::Granted;
+        let hides = |operation: &&'a Operation| {
+            facts.caller.as_ref().is_none_or(|caller| {
+                !caller.reaches(operation) || only_granted && operation.scopes.missing(caller).is_some()
+            })
         };
-        let hidden = match rpc.list {
-            RpcList::Granted => rpc.operations().filter(lacks).map(|operation| operation.place.clone()).collect(),
-            RpcList::Reachable | RpcList::Unfiltered => Vec::new(),
-        };
+        let hidden = rpc.operations().filter(hides).map(|operation| operation.place.clone()).collect();
         let id = facts.rpc.as_ref().and_then(|known| known.id.clone());
         Some(ListRules { endpoint: endpoint.position, id, hidden })
     }

@@ -10,6 +10,7 @@ pub(crate) mod evidence;
 mod lists;
 pub mod metrics;
 pub(crate) mod record;
+mod reach;
 mod rpc;
 mod rpc_answer;
 mod serve;
@@ -183,6 +184,8 @@ pub enum Rule<'a> {
     Effect(Effect, &'static str),
     /// An agent, identified by its name.
     Agent(&'a str),
+    /// The ceiling of an agent, identified by the agent's name.
+    AtMost(&'a str),
     /// A limit, identified by its name.
     Limit(&'a str),
 }
@@ -231,6 +234,7 @@ impl fmt::Display for Rule<'_> {
             }
             Self::Effect(effect, field) => write!(f, "requirements.{}.{field}", effect.name()),
             Self::Agent(name) => f.write_str(Place::root().field("agents").field(name).as_str()),
+            Self::AtMost(name) => f.write_str(Place::root().field("agents").field(name).field("at_most").as_str()),
             Self::Limit(name) => f.write_str(Place::root().field("limits").field(name).as_str()),
         }
     }

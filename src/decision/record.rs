@@ -99,7 +99,7 @@ record! {
         /// actor are hashed as in `subject`, except for a current actor that is a registered agent.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         chain: Vec<Cow<'r, str>>,
-        /// The scopes of the token and of the agent's registration.
+        /// The scopes of the token and of the agent's registration, even if its `at_most` does not count them.
         #[serde(skip_serializing_if = "Scopes::is_empty")]
         #[cfg_attr(feature = "schema", schemars(with = "Vec<&'r str>"))]
         scopes: Scopes<'r>,

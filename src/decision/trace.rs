@@ -40,6 +40,8 @@ pub enum Check {
     Delegation,
     /// Verifies the signature of the request.
     Signature,
+    /// Checks the list of agents, the ceilings of the caller, and how fresh its credential is. Traced only if any of them is restricted.
+    Reach,
     /// Checks the scopes.
     Scopes,
     /// Checks a binding.
@@ -77,6 +79,7 @@ impl Check {
             Self::Forms => "forms",
             Self::Delegation => "delegation",
             Self::Signature => "signature",
+            Self::Reach => "reach",
             Self::Scopes => "scopes",
             Self::Binding => "binding",
             Self::Body => "body",

@@ -191,8 +191,14 @@ impl Allow<'_> {
 /// Returns the values of a caller's identity headers: agent, issuer, tenant, client, subject, scopes and chain.
 fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 7] {
     let token = caller.token();
+    // The upstream must not act on scopes that do not count.
+    let has_ceiling = caller.has_ceiling();
     let mut scopes = Cow::Borrowed(token.map_or("", VerifiedToken::scope_line));
-    for scope in beside(token, caller.agent()) {
+    if has_ceiling {
+        let permitted = token.into_iter().flat_map(VerifiedToken::scopes).filter(|scope| caller.permits_scope(scope));
+        scopes = Cow::Owned(permitted.map(|scope| encode(scope)).collect::<Vec<_>>().join(" "));
+    }
+    for scope in beside(token, caller.agent()).filter(|scope| !has_ceiling || caller.permits_scope(scope)) {
         let scopes = scopes.to_mut();
         if !scopes.is_empty() {
             scopes.push(' ');

@@ -40,6 +40,7 @@ impl<'a> Evaluation<'a, '_> {
             active: self.active(endpoint)?,
             bound_token: self.bound_token(endpoint)?,
             signature: self.signature(endpoint)?,
+            reach: self.reach(endpoint)?,
             scopes: self.scopes(endpoint)?,
             bindings: self.bindings(endpoint, found)?,
         })
@@ -49,7 +50,12 @@ impl<'a> Evaluation<'a, '_> {
     fn scopes(&mut self, endpoint: &'a Endpoint) -> Result<Option<ScopesGranted>, Denied> {
         let Some(caller) = &self.facts.caller else { return Ok(None) };
         let missing = endpoint.scopes.missing(caller);
-        let result = if missing.is_none() { Ok(ScopesGranted::assertion()) } else { Err(Reason::InsufficientScope) };
+        let ceiling = missing.and_then(|_| caller.never_has(&endpoint.scopes));
+        let result = match (missing, ceiling) {
+            (None, _) => Ok(ScopesGranted::assertion()),
+            (Some(_), None) => Err(Reason::InsufficientScope),
+            (Some(_), Some(_)) => Err(Reason::AgentCeiling),
+        };
         let details = self.context.trace.is_some().then(|| {
             let granted = upstream::granted(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
             let mut details = vec![("requires", endpoint.scopes.names().join(" ")), ("has", granted)];
@@ -57,9 +63,17 @@ impl<'a> Evaluation<'a, '_> {
             if !implied.is_empty() {
                 details.push(("includes", implied));
             }
+            if caller.has_ceiling() {
+                let required = endpoint.scopes.names();
+                let counted: Vec<_> = required.into_iter().filter(|scope| caller.permits_scope(scope)).collect();
+                details.push(("within the ceiling", counted.join(" ")));
+            }
             details
         });
-        let rule = Rule::asked_by(endpoint, missing, "scopes");
+        let rule = match ceiling {
+            Some(agent) => Rule::AtMost(&agent.name),
+            None => Rule::asked_by(endpoint, missing, "scopes"),
+        };
         self.record_check_with_details(Check::Scopes, rule, result, details.unwrap_or_default())
     }
 

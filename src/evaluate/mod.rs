@@ -40,6 +40,7 @@ mod lists;
 mod metadata;
 mod pending;
 mod possession;
+mod reach;
 mod reading;
 mod recheck;
 mod replay;

@@ -64,10 +64,15 @@ impl<'a> Evaluation<'a, '_> {
         let Some(caller) = &self.facts.caller else { return Ok(None) };
         let Requested::Operations(found) = requested else {
             // Who can use nothing needs no session and no list.
-            let lacking = if usable(rpc, caller) { None } else { least(rpc) };
+            let lacking = if usable(rpc, caller) { None } else { least(rpc, caller) };
             if rpc.operations().next().is_none() {
                 let (rule, denied) = (rpc_rule(endpoint, None), Err::<(), _>(Reason::OperationNotAllowed));
                 self.record_check(Check::Message, rule, denied, |()| CheckDetails::new())?;
+                return Ok(None);
+            }
+            if let Some(operation) = lacking
+                && !self.keep_from(operation)?
+            {
                 return Ok(None);
             }
             return Ok(self
@@ -76,6 +81,7 @@ impl<'a> Evaluation<'a, '_> {
         };
         let mut all_allowed = true;
         for (operation, parts) in &found {
+            all_allowed &= self.operation_reach(endpoint, operation)?;
             let missing = self.facts.caller.as_ref().and_then(|caller| operation.scopes.missing(caller));
             all_allowed &= self.operation_delegation(operation)?;
             all_allowed &= self.granted(endpoint, Some(operation), missing)?;
@@ -179,6 +185,8 @@ impl<'a> Evaluation<'a, '_> {
         operation: Option<&'a Operation>,
         missing: Option<Origin>,
     ) -> Result<bool, Denied> {
+        let caller = self.facts.caller.as_ref().filter(|_| missing.is_some());
+        let ceiling = caller.zip(operation).and_then(|(caller, operation)| caller.never_has(&operation.scopes));
         if let (Some(operation), Some(rpc), true) = (operation, &mut self.facts.rpc, missing.is_some()) {
             rpc.lacks(operation);
         }
@@ -186,12 +194,17 @@ impl<'a> Evaluation<'a, '_> {
             let requires = operation.map(|operation| operation.scopes.names().join(" ")).unwrap_or_default();
             vec![("requires", requires)]
         });
-        let rule = match (missing, operation) {
-            (Some(Origin::Effect(effect)), _) => Rule::Effect(effect, "scopes"),
-            (_, Some(operation)) => Rule::Operation(&operation.place, "scopes"),
-            (_, None) => Rule::Endpoint(endpoint.position, "rpc"),
+        let rule = match (ceiling, missing, operation) {
+            (Some(agent), ..) => Rule::AtMost(&agent.name),
+            (None, Some(Origin::Effect(effect)), _) => Rule::Effect(effect, "scopes"),
+            (None, _, Some(operation)) => Rule::Operation(&operation.place, "scopes"),
+            (None, _, None) => Rule::Endpoint(endpoint.position, "rpc"),
         };
-        let result = if missing.is_none() { Ok(()) } else { Err(Reason::InsufficientScope) };
+        let result = match (missing, ceiling) {
+            (None, _) => Ok(()),
+            (Some(_), None) => Err(Reason::InsufficientScope),
+            (Some(_), Some(_)) => Err(Reason::AgentCeiling),
+        };
         let checked = self.record_check_with_details(Check::Scopes, rule, result, details.unwrap_or_default())?;
         Ok(checked.is_some())
     }
@@ -214,14 +227,18 @@ pub(super) fn changed_flag(shared: Shared<'_>, endpoint: &Endpoint, operation: &
     Flag::under(shared.namespace.key(identity))
 }
 
-/// Returns whether the caller has the scopes of at least one operation.
-fn usable(rpc: &Rpc, caller: &Caller<'_>) -> bool {
-    rpc.operations().any(|operation| operation.scopes.missing(caller).is_none())
+/// Returns whether the caller reaches at least one operation and has its scopes.
+fn usable<'a>(rpc: &'a Rpc, caller: &Caller<'a>) -> bool {
+    let mut granted = rpc.operations().filter(|operation| operation.scopes.missing(caller).is_none());
+    granted.any(|operation| caller.is_kept_from(operation).is_none())
 }
 
-/// Returns the operation whose scopes a caller without any usable one is asked for: the first with the least effect.
-fn least(rpc: &Rpc) -> Option<&Operation> {
-    rpc.operations().min_by_key(|operation| operation.effect)
+/// Returns the operation whose scopes a caller without any usable one is asked for: the first with the least effect, of those that it
+/// reaches. If it reaches none, it is told so about the first of all.
+fn least<'a>(rpc: &'a Rpc, caller: &Caller<'a>) -> Option<&'a Operation> {
+    let reached = rpc.operations().filter(|operation| caller.reaches(operation));
+    let least = reached.min_by_key(|operation| operation.effect);
+    least.or_else(|| rpc.operations().min_by_key(|operation| operation.effect))
 }
 
 /// Returns what a message of MCP names, for records.

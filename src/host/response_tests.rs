@@ -144,6 +144,31 @@ fn a_list_contains_only_listed_tools() {
 }
 
 #[test]
+fn a_list_contains_only_what_the_agent_can_reach() {
+    for (change, shown) in [
+        (("/endpoints/0/rpc/tools/0/agents", json!(["a"])), &[LOOK, PAY][..]),
+        (("/endpoints/0/rpc/tools/0/agents", json!(["b"])), &[PAY]),
+        (("/endpoints/0/rpc/tools/0/agents", json!(["others"])), &[PAY]),
+        (("/endpoints/0/rpc/tools/0/effect", json!("write")), &[PAY]),
+        // A scope outside the ceiling can never be granted. `pay` could be.
+        (("/endpoints/0/rpc/tools/0/scopes", json!(["look", "beyond"])), &[PAY]),
+        (("/endpoints/0/rpc/tools/0/scopes", json!({ "any": ["look", "beyond"] })), &[LOOK, PAY]),
+    ] {
+        let mut document = document("reachable");
+        document["agents"]["b"] = testing::agent("other");
+        document["groups"] = json!({ "others": ["b"] });
+        document["agents"]["a"]["at_most"] = json!({ "effects": ["read"], "scopes": ["look", "pay"] });
+        let (pointer, value) = change;
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        document.pointer_mut(parent).unwrap()[name] = value.clone();
+        let worker = Worker::new(&document);
+        let mut stream = worker.list();
+        assert_eq!(worker.respond(&mut stream, &JSON), StreamAction::Continue);
+        assert_eq!(worker.chunk(&mut stream, &answer(&[LOOK, HIDDEN, PAY]), true), answer(shown), "{pointer} {value}");
+    }
+}
+
+#[test]
 fn an_unfiltered_list_passes_as_it_is() {
     let mut document = document("unfiltered");
     document["endpoints"][0]["rpc"]["tools"][1].as_object_mut().unwrap().remove("pin");

@@ -48,7 +48,9 @@ fn warns_about_an_agent_identified_only_by_its_subject() {
 
 /// Returns the changes to a policy for an agent with this identity, and for a class of clients with these claims.
 fn with_class(identity: Value, claims: Value) -> [(&'static str, Value); 2] {
-    let class = json!({ "owner": "o", "identity": { "issuer": "corp", "claims": claims, "each": "client" } });
+    let class = json!({
+        "owner": "o", "identity": { "issuer": "corp", "claims": claims, "each": "client" }, "attributes": { "tenant": "t2" }
+    });
     [("/agents/a/identity", identity), ("/agents/tools", class)]
 }
 

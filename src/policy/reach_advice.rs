@@ -1,10 +1,12 @@
 //! Warnings about who can reach what, which compare agents with endpoints.
 
+use std::collections::BTreeMap;
+
 use super::agents::{Agent, Agents};
 use super::endpoint::{Access, Endpoint};
 use super::endpoints::Endpoints;
 use super::reach::{Reachable, operation_reachable, reachable};
-use crate::allowlist::{Binding, Side};
+use crate::allowlist::Side;
 use crate::document;
 use crate::document::{Findings, Place};
 
@@ -75,7 +77,14 @@ fn endpoints_without_agents(
     }
 }
 
-/// Warns about attributes that a binding compares with and that an agent which can use the endpoint does not have.
+/// The agents that lack an attribute, by their positions, and the endpoints that compare with it.
+#[derive(Default)]
+struct Lacking<'p> {
+    agents: BTreeMap<u32, &'p Agent>,
+    endpoints: Vec<&'p Endpoint>,
+}
+
+/// Warns about attributes that bindings compare with and that agents which can use the endpoints do not have.
 fn missing_attributes(
     document: &document::Document,
     agents: &Agents,
@@ -83,60 +92,65 @@ fn missing_attributes(
     budget: &mut Budget,
     findings: &mut Findings,
 ) {
-    for (raw, endpoint) in document.endpoints.iter().zip(&endpoints.list) {
-        if endpoint.access != Access::Known {
-            continue;
-        }
-        let place = Place::root().field("endpoints").index(endpoint.position as usize);
+    let mut lacking: BTreeMap<&str, Lacking<'_>> = BTreeMap::new();
+    let is_suspended = |agent: &Agent| document.agents.get(&*agent.name).is_some_and(|raw| raw.suspended);
+    for endpoint in endpoints.list.iter().filter(|endpoint| endpoint.access == Access::Known) {
         let of_body = endpoint.content.iter().flat_map(|content| &content.bindings);
-        for binding in endpoint.bindings.iter().chain(of_body) {
-            let reaches = |agent: &Agent| budget.reachable(agent, endpoint) == Some(Reachable::Yes);
-            warn(binding, agents, reaches, &place, findings);
-        }
-        let written = raw.rpc.iter().flat_map(|rpc| rpc.operations());
-        let compiled = endpoint.rpc.iter().flat_map(|rpc| rpc.operations());
-        for (entry, operation) in written.zip(compiled) {
-            let place = place.field("rpc").field(entry.list).index(entry.index);
-            for binding in &operation.bindings {
-                let reaches = |agent: &Agent| {
-                    budget.reachable(agent, endpoint) == Some(Reachable::Yes)
-                        && operation_reachable(Some(agent), operation) == Reachable::Yes
-                };
-                warn(binding, agents, reaches, &place, findings);
+        let of_endpoint = endpoint.bindings.iter().chain(of_body).map(|binding| (None, binding));
+        let operations = endpoint.rpc.iter().flat_map(|rpc| rpc.operations());
+        let of_operations =
+            operations.flat_map(|operation| operation.bindings.iter().map(move |binding| (Some(operation), binding)));
+        for (operation, binding) in of_endpoint.chain(of_operations) {
+            let Side::Agent(attribute) = &binding.side else { continue };
+            let mut lacks = |agent: &&Agent| {
+                // The comparison comes first, because each one counts.
+                budget.reachable(agent, endpoint) == Some(Reachable::Yes)
+                    && operation.is_none_or(|operation| operation_reachable(Some(agent), operation) == Reachable::Yes)
+                    && !agent.attributes.contains_key(&**attribute)
+                    && !is_suspended(agent)
+            };
+            for agent in agents.iter().filter(|agent| lacks(agent)) {
+                lacking.entry(attribute).or_default().add(agent, endpoint);
             }
+        }
+    }
+    for (attribute, Lacking { agents, endpoints }) in lacking {
+        let agents: Vec<&Agent> = agents.into_values().collect();
+        let place = Place::root().field("agents");
+        let place = match agents.as_slice() {
+            [only] => place.field(&only.name).field("attributes"),
+            _ => place,
+        };
+        let who = listing(&agents, |agent| &agent.name);
+        let have = if agents.len() == 1 { "has" } else { "have" };
+        let at = listing(&endpoints, |endpoint| &endpoint.id);
+        findings.warn(
+            place,
+            format!(
+                "{who} {have} no attribute `{attribute}`, which bindings of {at} need, so such requests are denied; add the attribute, or \
+                 list in `agents` there who may use it"
+            ),
+        );
+    }
+}
+
+impl<'p> Lacking<'p> {
+    /// Adds an agent and an endpoint. The endpoints come in their order.
+    fn add(&mut self, agent: &'p Agent, endpoint: &'p Endpoint) {
+        self.agents.insert(agent.position, agent);
+        if self.endpoints.last().is_none_or(|last| last.position != endpoint.position) {
+            self.endpoints.push(endpoint);
         }
     }
 }
 
-fn warn(
-    binding: &Binding,
-    agents: &Agents,
-    mut reaches: impl FnMut(&Agent) -> bool,
-    place: &Place,
-    findings: &mut Findings,
-) {
-    let Side::Agent(attribute) = &binding.side else { return };
-    // The comparison comes first, because each one counts.
-    let lacking: Vec<&Agent> =
-        agents.iter().filter(|agent| reaches(agent) && !agent.attributes.contains_key(&**attribute)).collect();
-    if lacking.is_empty() {
-        return;
+/// Returns the first names, and how many more there are.
+fn listing<'t, T>(all: &[&'t T], name: impl Fn(&'t T) -> &'t str) -> String {
+    let named: Vec<String> = all.iter().take(NAMED).map(|one| format!("`{}`", name(one))).collect();
+    match all.len() - named.len() {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
     }
-    let named: Vec<String> = lacking.iter().take(NAMED).map(|agent| format!("`{}`", agent.name)).collect();
-    let more = match lacking.len() - named.len() {
-        0 => String::new(),
-        more => format!(" and {more} more"),
-    };
-    let (who, their) = if lacking.len() == 1 { ("agent", "its") } else { ("agents", "their") };
-    let have = if lacking.len() == 1 { "has" } else { "have" };
-    findings.warn(
-        place.field("bind").field(&binding.written.0),
-        format!(
-            "{who} {}{more} {have} no attribute `{attribute}`, so {their} requests are denied here; add it, or list in `agents` who may \
-             use this",
-            named.join(", ")
-        ),
-    );
 }
 
 #[cfg(test)]

@@ -92,8 +92,8 @@ const CHAPTERS: [Chapter; 17] = [
     Chapter {
         title: "Agents",
         about: "Who may send requests. A token, a signing key, an API key, a client certificate or several of these identify an agent.",
-        fields: &["agents"],
-        definitions: &["Agent", "Identity", "Each", "CertificateName", "SigningKey", "HttpAlgorithm"],
+        fields: &["agents", "groups"],
+        definitions: &["Agent", "Identity", "Each", "CertificateName", "AtMost", "SigningKey", "HttpAlgorithm"],
     },
     Chapter {
         title: "API keys",

@@ -149,6 +149,11 @@ impl Issuers {
         Self { max_actors, ..self }
     }
 
+    /// Returns how far clocks may differ.
+    pub(crate) fn skew(&self) -> Duration {
+        self.skew
+    }
+
     /// Returns the scopes that other scopes include.
     pub(crate) fn implied_scopes(&self) -> &ImpliedScopes {
         &self.implied
