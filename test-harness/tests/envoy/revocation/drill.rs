@@ -71,7 +71,8 @@ impl Drill {
 fn a_leaked_token_is_found_stopped_and_proven_to_be_stopped() {
     let program = build::command_line().unwrap();
     let mut drill = Drill::new();
-    let [(0, created)] = drill.next(&program).try_into().unwrap() else { panic!("no key") };
+    let ran = drill.next(&program);
+    let [(0, created)] = ran.as_slice() else { panic!("no key: {ran:?}") };
     assert!(created.contains("revocations.jwk"), "{created}");
     let key = fs::read_to_string(drill.file("revocations.jwk")).unwrap();
     let key = SigningKey::from_jwk(&serde_json::from_str(&key).unwrap()).unwrap();
@@ -85,27 +86,32 @@ fn a_leaked_token_is_found_stopped_and_proven_to_be_stopped() {
     await_everywhere(&gate, &with(&leaked), 200, None);
     let used = gate.upstream.count();
     drill.log(&gate, usize::try_from(used).unwrap());
-    let [(0, uses)] = drill.next(&program).try_into().unwrap() else { panic!("no uses") };
+    let ran = drill.next(&program);
+    let [(0, uses)] = ran.as_slice() else { panic!("no uses: {ran:?}") };
     assert!(uses.lines().filter(|line| line.contains("allow") && line.contains("/items/1")).count() >= 32, "{uses}");
 
-    let [(0, revoked), (0, signed)] = drill.next(&program).try_into().unwrap() else { panic!("not revoked") };
+    let ran = drill.next(&program);
+    let [(0, revoked), (0, signed)] = ran.as_slice() else { panic!("not revoked: {ran:?}") };
     assert!(revoked.contains("1 entry") && signed.contains("valid until"), "{revoked}{signed}");
     let list = fs::read_to_string(drill.file("revocations.jws")).unwrap();
     feed.serve(list);
     let took = await_everywhere(&gate, &with(&leaked), 401, Some("token_revoked"));
     assert!(took <= EFFECTIVE, "{took:?}");
-    let [(0, shown)] = drill.next(&program).try_into().unwrap() else { panic!("the list does not verify") };
+    let ran = drill.next(&program);
+    let [(0, shown)] = ran.as_slice() else { panic!("the list does not verify: {ran:?}") };
     assert!(shown.contains("leaked in a ticket"), "{shown}");
 
     // The last request that was allowed may have been in this second.
     thread::sleep(Duration::from_millis(1_100));
-    let [(0, _)] = drill.next(&program).try_into().unwrap() else { panic!("no time") };
+    let ran = drill.next(&program);
+    let [(0, _)] = ran.as_slice() else { panic!("no time: {ran:?}") };
     assert_everywhere(&gate, &with(&leaked), 401);
     assert_everywhere(&gate, &with(&token("another")), 200);
     let before = gate.envoy.access_log().len();
     drill.log(&gate, before);
-    let [(allowed, printed), (0, denied)] = drill.next(&program).try_into().unwrap() else { panic!("not proven") };
-    assert_eq!(allowed, 3, "{printed}");
+    let ran = drill.next(&program);
+    let [(allowed, printed), (0, denied)] = ran.as_slice() else { panic!("not proven: {ran:?}") };
+    assert_eq!(*allowed, 3, "{printed}");
     assert!(denied.lines().filter(|line| line.contains("deny token_revoked")).count() >= 16, "{denied}");
     assert!(drill.fences.next().is_none(), "a command of the guide was not run");
 }
