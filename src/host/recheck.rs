@@ -9,8 +9,9 @@ use super::Host;
 use super::exchange::send;
 use super::gate::{Failure, Gate};
 use super::stream::RESPONSE_SIZE;
+use crate::decision::Allow;
 use crate::decision::answer::Answer;
-use crate::decision::{Allow, Recheck};
+use crate::evaluate::Recheck;
 use crate::reason::Reason;
 use crate::request::incoming::DecisionId;
 use crate::text::time::Timestamp;
@@ -34,18 +35,17 @@ pub(super) struct OpenStream {
 }
 
 impl OpenStream {
-    /// Returns the state of an allowed request whose stream is checked again, or `None` for other requests. Requests that are only
-    /// observed are not ended.
+    /// Returns the state of an allowed request whose stream is checked again, or `None` for other requests, such as those that are only
+    /// observed.
     ///
     /// # Errors
     /// [`Failure::Unchecked`] if the gateway does not show the data of such streams to the filter.
     pub(super) fn new<H: Host>(allow: &Allow<'_>, gate: &Gate<H>) -> Result<Option<Self>, Failure> {
-        let facts = allow.facts();
-        let Some(recheck) = allow.recheck().filter(|_| !facts.is_observed()) else { return Ok(None) };
+        let Some(recheck) = allow.recheck() else { return Ok(None) };
         if gate.unchecked.get() {
             return Err(Failure::Unchecked);
         }
-        let (id, checked) = (facts.request.id, facts.request.now);
+        let (id, checked) = (allow.facts.request.id, allow.facts.request.now);
         Ok(Some(Self { recheck, id, checked, responding: false, awaits_body: false, ended: None }))
     }
 

@@ -13,6 +13,8 @@ mod reason;
 mod records;
 mod render;
 mod request;
+mod revocations;
+mod revoke;
 mod schema;
 mod sign;
 mod test;
@@ -46,6 +48,8 @@ enum Verb {
     Explain(explain::Arguments),
     Reason(reason::Arguments),
     Records(records::Arguments),
+    Revoke(revoke::Arguments),
+    Revocations(revocations::Arguments),
     Schema(schema::Arguments),
     Token(token::Arguments),
     Sign(sign::Arguments),
@@ -76,7 +80,8 @@ pub enum Exit {
     Fine,
     /// The command was used wrongly, or something could not be read or written.
     Trouble,
-    /// A check failed: of a policy, a key set, an MCP server's answer, a gateway's configuration, a test, a signature or a module.
+    /// A check failed: of a policy, a key set, a list of revoked credentials, an MCP server's answer, a gateway's configuration, a test, a
+    /// signature or a module.
     Failed,
     /// A search found nothing.
     NothingFound,
@@ -89,8 +94,8 @@ impl Exit {
         (Self::Trouble, "wrong usage, or a file could not be read or written"),
         (
             Self::Failed,
-            "a check failed: an invalid policy, key set or answer of an MCP server, a way around the gate, a failed test, an invalid \
-             signature or a changed module",
+            "a check failed: an invalid policy, key set, list of revoked credentials or answer of an MCP server, a way around the gate, \
+             a failed test, an invalid signature or a changed module",
         ),
         (Self::NothingFound, "no record matches the search (`callgate records`)"),
     ];
@@ -202,6 +207,8 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
         Verb::Explain(arguments) => explain::run(&arguments, out),
         Verb::Reason(arguments) => reason::run(&arguments, out),
         Verb::Records(arguments) => records::run(&arguments, out),
+        Verb::Revoke(arguments) => revoke::run(&arguments, out),
+        Verb::Revocations(arguments) => revocations::run(&arguments, out),
         Verb::Schema(arguments) => schema::run(&arguments, out),
         Verb::Token(arguments) => token::run(&arguments, out),
         Verb::Sign(arguments) => sign::run(&arguments, out),

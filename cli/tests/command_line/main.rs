@@ -11,6 +11,7 @@ mod mcp;
 mod operations;
 mod records;
 mod render;
+mod revoke;
 mod schema;
 mod sign;
 mod token;

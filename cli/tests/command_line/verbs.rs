@@ -18,6 +18,10 @@ fn help_and_version_exit_with_0() {
         "render --help",
         "test --help",
         "records --help",
+        "revoke --help",
+        "revocations --help",
+        "revocations sign --help",
+        "revocations show --help",
     ] {
         assert!(callgate(arguments).fine().contains("Usage: callgate"), "{arguments}");
     }
@@ -48,6 +52,15 @@ fn wrong_usage_exits_with_1_and_prints_usage() {
         "records --decision perhaps x",
         "render examples/quickstart/policy.yaml",
         "render examples/quickstart/policy.yaml --for nginx",
+        "revoke",
+        "revoke --jti 1",
+        "revoke --agent a --issuer corp",
+        "revoke --issuer corp --jti 1 --subject s",
+        "revoke --agent a --until noon",
+        "revocations",
+        "revocations sign",
+        "revocations sign x --key {} --expires 2h",
+        "revocations show x",
         "schema token",
         "test",
         "token",

@@ -18,6 +18,7 @@ mod native;
 mod policies;
 mod policy_service;
 mod report;
+mod revoked;
 mod rows;
 mod signed;
 
@@ -39,6 +40,7 @@ use crate::wasmhost::{Module, Vm};
 use callee::Callee;
 use load::Clients;
 use policy_service::PolicyService;
+use revoked::REVOCATION;
 use rows::{BARE, EXT_AUTHZ, FETCHED, LARGE, Modules, NOOP, POLICY_SERVICE, Row, Rows, SAME_CALLS, SMALL};
 
 pub use fetched::FetchedKeys;
@@ -222,7 +224,7 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     if wanted(POLICY_SERVICE) {
         progress::during("building the policy service", build::policy_service)?;
     }
-    let Rows { bootstrap, mut rows, policy_service, key_server: _running } =
+    let Rows { bootstrap, mut rows, policy_service, key_server: _running, list_server: _running_too } =
         progress::during("minting tokens", || Rows::new(&modules, &callee, size, wanted))?;
     let envoy = progress::during("starting Envoy", || Envoy::start(&bootstrap, &Options::default()))?;
     check_that_they_decide(&envoy, &rows)?;
@@ -283,6 +285,9 @@ fn check_that_they_decide(envoy: &Envoy, rows: &[Row]) -> Result<()> {
     }
     if rows.iter().any(|row| row.name == FETCHED) {
         fetched::await_keys(envoy.listener(FETCHED)?)?;
+    }
+    if rows.iter().any(|row| row.name == REVOCATION) {
+        revoked::await_list(envoy.listener(REVOCATION)?)?;
     }
     if rows.iter().any(|row| row.name == POLICY_SERVICE) {
         check_that_the_policy_service_decides(envoy.listener(POLICY_SERVICE)?)?;

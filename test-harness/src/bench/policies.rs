@@ -69,6 +69,16 @@ pub(super) fn with_fetched_keys(policy: &Value) -> Result<(Value, Value)> {
     Ok((policy, key_set))
 }
 
+/// Returns the same policy, in which the coding agent may act for others.
+pub(super) fn with_delegation(policy: &Value) -> Result<Value> {
+    let mut policy = policy.clone();
+    set(&mut policy, "delegation", json!({ "max_depth": 2 }));
+    let identity = policy.pointer_mut(&format!("/agents/{AGENT}/identity"));
+    set(identity.context("the quickstart lacks the agent")?, "actor", json!({ "issuer": "corp", "sub": AGENT }));
+    set(endpoint(&mut policy, ENDPOINT)?, "delegation", "allowed");
+    Ok(policy)
+}
+
 /// Returns the quickstart with this many generated endpoints and agents instead of its own. Each endpoint has the requirements of
 /// `pulls.create`.
 pub(super) fn of_size(size: usize) -> Result<Value> {
@@ -133,6 +143,14 @@ pub(super) fn calls_of_size(issuer: &Issuer, size: usize, calls: usize) -> Vec<R
 /// Returns a token for the measured request. Each `serial` produces a different token.
 pub(super) fn token(issuer: &Issuer, key: &SigningKey, serial: usize) -> String {
     issuer.sign(key, AGENT, SCOPES, |_, claims| set(claims, "jti", format!("{serial:08}")))
+}
+
+/// Returns a token for the same request, made for a user by a planner through the coding agent.
+pub(super) fn delegated_token(issuer: &Issuer, key: &SigningKey) -> String {
+    issuer.sign(key, AGENT, SCOPES, |_, claims| {
+        set(claims, "sub", "user-7");
+        set(claims, "act", json!({ "sub": AGENT, "act": { "sub": "planner" } }));
+    })
 }
 
 /// Removes a member of an object.

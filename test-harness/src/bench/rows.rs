@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::callee::Callee;
 use super::policy_service::PolicyService;
+use super::revoked::{self, REVOCATION};
 use super::{Size, fetched, native, policies};
 use crate::client::Request;
 use crate::envoy::Bootstrap;
@@ -22,6 +23,8 @@ pub(super) const NOOP: &str = "noop";
 pub(super) const SAME_CALLS: &str = "same_calls";
 /// The row in which the gate has fetched the issuer's keys.
 pub(super) const FETCHED: &str = "warm_fetched";
+/// The row in which an agent acts for somebody else.
+const DELEGATION: &str = "delegation";
 /// The row in which the service for `ext_authz` answers the checks.
 pub(super) const EXT_AUTHZ: &str = "ext_authz";
 /// The row in which a policy service decides.
@@ -50,6 +53,8 @@ enum Calls {
 enum Made<'k> {
     /// One token, signed with this key.
     Known(&'k SigningKey),
+    /// One token with a chain of two actors, signed with this key.
+    Delegated(&'k SigningKey),
     /// Many tokens, signed with this key.
     Fresh(&'k SigningKey),
     /// Tokens of some agents of a generated policy.
@@ -84,6 +89,8 @@ pub(super) struct Rows {
     pub(super) policy_service: Option<PolicyService>,
     /// Publishes the keys that the gate fetches.
     pub(super) key_server: KeyServer,
+    /// Publishes the list of revoked credentials, if that is measured.
+    pub(super) list_server: Option<KeyServer>,
 }
 
 impl Rows {
@@ -101,6 +108,14 @@ impl Rows {
         let (fetching, key_set) = policies::with_fetched_keys(&policies::quickstart()?)?;
         let key_server = fetched::publish(&key_set)?;
         listeners.push((FETCHED, gate(&base(modules.filter, callee)?, FETCHED, &fetching)?));
+        listeners.push((
+            DELEGATION,
+            gate(&base(modules.filter, callee)?, DELEGATION, &policies::with_delegation(&policies::quickstart()?)?)?,
+        ));
+        let (list_server, revoking) = wanted(REVOCATION).then(revoked::publish).transpose()?.unzip();
+        if let Some(revoking) = &revoking {
+            listeners.push((REVOCATION, gate(&base(modules.filter, callee)?, REVOCATION, revoking)?));
+        }
         let start = || PolicyService::start(&issuer.es256.public_jwk());
         let policy_service = wanted(POLICY_SERVICE).then(start).transpose()?;
         if policy_service.is_some() {
@@ -109,10 +124,14 @@ impl Rows {
         }
         let mut bootstrap = Bootstrap::joined(listeners)?;
         bootstrap.add_server(policies::KEY_CLUSTER, key_server.address())?;
+        if let Some(server) = &list_server {
+            bootstrap.add_server(revoked::CLUSTER, server.address())?;
+        }
         if let Some(service) = &policy_service {
             bootstrap.add_cluster(native::policy_service(service.address()))?;
         }
-        Ok(Self { bootstrap, rows: rows(&issuer, &rs256, &eddsa, size, wanted), policy_service, key_server })
+        let rows = rows(&issuer, &rs256, &eddsa, size, wanted);
+        Ok(Self { bootstrap, rows, policy_service, key_server, list_server })
     }
 }
 
@@ -126,6 +145,7 @@ fn rows(
     let call = |key: &SigningKey, serial| policies::call(&policies::token(issuer, key, serial)).to_bytes();
     let make = |calls| match calls {
         Made::Known(key) => Calls::Known(vec![call(key, 0)]),
+        Made::Delegated(key) => Calls::Known(vec![policies::call(&policies::delegated_token(issuer, key)).to_bytes()]),
         Made::Fresh(key) => {
             let calls: Vec<_> = (0..size.fresh_in_all()).map(|serial| call(key, serial)).collect();
             Calls::Fresh(calls.into_iter())
@@ -144,6 +164,18 @@ fn rows(
         row("native_cached", "native chain with its token cache", "native_cached", known(&issuer.es256)),
         row("warm", "Callgate, token seen before", "callgate", known(&issuer.es256)),
         row(FETCHED, "Callgate, token seen before, fetched keys", FETCHED, known(&issuer.es256)),
+        row(
+            REVOCATION,
+            "Callgate, token seen before, a list of 100,000 revoked credentials",
+            REVOCATION,
+            known(&issuer.es256),
+        ),
+        row(
+            DELEGATION,
+            "Callgate, token seen before, a chain of two actors",
+            DELEGATION,
+            Made::Delegated(&issuer.es256),
+        ),
         row(EXT_AUTHZ, "an ext_authz hop, with the service", EXT_AUTHZ, known(&issuer.es256)),
         row(
             POLICY_SERVICE,

@@ -38,6 +38,9 @@ pub use recording::RecordingUpstream;
 /// The number of seconds for which the event stream that answers this request is silent.
 pub const SILENCE: HeaderName = HeaderName::from_static("x-silence");
 
+/// The number of milliseconds between the events of the event stream that answers this request. It does not end.
+pub const EVERY: HeaderName = HeaderName::from_static("x-every");
+
 /// Makes the upstream fail this request: with `silence` it sends no response, with `reset` it closes the connection instead, and with
 /// `break` it closes the connection in the middle of the response.
 pub const FAILURE: HeaderName = HeaderName::from_static("x-failure");
@@ -260,11 +263,18 @@ async fn echo(request: Request<Incoming>, seen: &Seen, memory: &Mutex<Memory>) -
     Ok(typed(whole(text), "application/json"))
 }
 
-/// Sends the headers at once, then nothing for a while, then one event and the end.
+/// Sends the headers at once, then nothing for a while, then one event and the end, or events at intervals.
 fn events(headers: &HeaderMap) -> Response<Body> {
-    let seconds = headers.get(SILENCE).and_then(|value| value.to_str().ok()?.parse().ok()).unwrap_or(0);
+    let number = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    let (seconds, every) = (number(&SILENCE).unwrap_or(0), number(&EVERY));
     let (mut sender, body) = Channel::new(1);
     tokio::spawn(async move {
+        while let Some(every) = every {
+            tokio::time::sleep(Duration::from_millis(every)).await;
+            if sender.send_data(Bytes::from_static(b"data: tick\n\n")).await.is_err() {
+                return;
+            }
+        }
         tokio::time::sleep(Duration::from_secs(seconds)).await;
         // If the client went away, it needs no event.
         let _ = sender.send_data(Bytes::from_static(b"data: awake\n\n")).await;

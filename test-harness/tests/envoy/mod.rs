@@ -28,6 +28,7 @@ mod outcomes;
 mod payments;
 mod possession;
 mod records;
+mod revocation;
 mod shipped;
 mod signed;
 mod signing;

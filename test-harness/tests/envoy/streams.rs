@@ -45,7 +45,7 @@ fn ended_streams_leave_no_memory_in_the_vm() {
 }
 
 /// Returns the writable parts of V8's Wasm memories. Each is followed by gigabytes of inaccessible addresses.
-fn linear_memory(process: u32) -> Vec<u64> {
+pub(crate) fn linear_memory(process: u32) -> Vec<u64> {
     const GUARD: u64 = 1 << 31;
     let maps = std::fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
     let maps: Vec<_> = maps

@@ -156,6 +156,38 @@ fn a_token_that_is_not_accepted_ends_the_connection() {
     }
 }
 
+/// Who calls is decided before the message is read, so these denials keep their status and are no JSON-RPC errors. No client shows the reason,
+/// which only the record has: whoever has a stolen credential does not learn what became known.
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn a_suspended_agent_and_a_revoked_token_end_the_connection() {
+    type Stop = fn(&mut Value, &str);
+    let suspend: Stop = |policy, agent| policy["agents"][agent]["suspended"] = json!(true);
+    let revoke: Stop = |policy, agent| {
+        let entry = json!({ "issuer": "corp", "client": agent });
+        policy["revoked"].as_array_mut().unwrap().push(entry);
+    };
+    for (stop, status, reason) in [(suspend, 403, "agent_suspended"), (revoke, 401, "token_revoked")] {
+        let stop_all = |policy: &mut Value| {
+            policy["revoked"] = json!([]);
+            Client::ALL.iter().for_each(|client| stop(policy, &client.agent()));
+        };
+        let Some(guarded) = Guarded::start(Server::Python2, stop_all) else { return };
+        for client in Client::ALL {
+            let Some(lines) = guarded.perform(client, &token(client, ALL), &["list tools"]) else { continue };
+            match client {
+                Client::Python2 | Client::Python2Legacy => {
+                    assert_eq!(lines, ["the session ended: error -32603 Server returned an error response"]);
+                }
+                Client::Python1 => assert_eq!(lines, [format!("the session ended: HTTP {status}")]),
+                Client::Rust => assert!(lines[0].starts_with("the session ended: ") && lines.len() == 1, "{lines:?}"),
+            }
+            assert!(!lines.concat().contains(reason), "{lines:?}");
+            guarded.await_record(&json!({ "agent": client.agent(), "decision": "deny", "reason": reason }));
+        }
+    }
+}
+
 /// With `denials: http`, the reason reaches only users of SDK 2.
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]

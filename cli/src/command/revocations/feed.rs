@@ -1,0 +1,221 @@
+//! The file of a list of revoked credentials: `{ "entries": [...] }`, in the order in which the entries were added.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use callgate::document::{Place, Revoked};
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::command::Failure;
+use callgate_kit::diagnostic::{Diagnostic, Diagnostics, Position, Severity};
+use callgate_kit::escape;
+use callgate_kit::input::{bounded, unreadable};
+use callgate_kit::moment::Moment;
+
+/// The largest list that a gate accepts, in bytes.
+pub(super) const MOST_BYTES: u64 = 16 << 20;
+/// The longest reason of an entry, in bytes.
+const MOST_REASON: usize = 128;
+
+/// A list, and the file that has it.
+pub(in crate::command) struct Feed {
+    path: PathBuf,
+    entries: Vec<Value>,
+}
+
+/// The members of a list. Reading them by name rejects unknown and repeated ones.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Members {
+    entries: Vec<Revoked>,
+}
+
+/// The entries of a list as JSON.
+#[derive(Deserialize)]
+struct Raw {
+    entries: Vec<Value>,
+}
+
+impl Feed {
+    /// Reads a list and checks its entries.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        let shown = path.display();
+        let file = File::open(path).map_err(|error| Failure::Trouble(format!("{shown} {}", unreadable(&error))))?;
+        let bytes = bounded(file, MOST_BYTES).map_err(|why| Failure::Trouble(format!("{shown} {why}")))?;
+        Self::parse(path, &bytes)
+    }
+
+    /// Reads a list, or starts an empty one if the file does not exist.
+    pub(in crate::command) fn open_or_create(path: &Path) -> Result<Self, Failure> {
+        match fs::exists(path) {
+            Ok(false) => Ok(Self { path: path.to_owned(), entries: Vec::new() }),
+            _ => Self::open(path),
+        }
+    }
+
+    fn parse(path: &Path, bytes: &[u8]) -> Result<Self, Failure> {
+        let error = |position, place: String, message: String| {
+            let file = path.display().to_string();
+            let severity = Severity::Error;
+            Failure::from(Diagnostics::Wrong(vec![Diagnostic { file, position, path: place, message, severity }]))
+        };
+        let unlike = |why: &serde_json::Error| {
+            let text = why.to_string();
+            let text = text.split(" at line ").next().unwrap_or_default();
+            let position = Position { line: why.line(), column: why.column() };
+            error(
+                Some(position),
+                String::new(),
+                format!("not a list of revoked credentials: {text}; expected `{{ \"entries\": [...] }}`"),
+            )
+        };
+        let members: Members = serde_json::from_slice(bytes).map_err(|why| unlike(&why))?;
+        let raw: Raw = serde_json::from_slice(bytes).map_err(|why| unlike(&why))?;
+        for (index, entry) in members.entries.iter().enumerate() {
+            if let Err(why) = fault(entry) {
+                return Err(error(None, Place::root().field("entries").index(index).as_str().to_owned(), why));
+            }
+        }
+        Ok(Self { path: path.to_owned(), entries: raw.entries })
+    }
+
+    /// Adds an entry that the list does not have yet.
+    pub(in crate::command) fn add(&mut self, entry: Value) -> Result<(), Failure> {
+        if let Some(index) = self.entries.iter().position(|own| revokes_the_same(own, &entry)) {
+            let shown = self.shown();
+            return Err(Failure::Trouble(format!(
+                "{shown}: entries[{index}] already revokes this; nothing was changed"
+            )));
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    /// Writes the list to its file: either all of it, or nothing.
+    pub(in crate::command) fn save(&self) -> Result<(), Failure> {
+        let mut text = "{\"entries\": [".to_owned();
+        for (index, entry) in self.entries.iter().enumerate() {
+            text.push_str(if index == 0 { "\n  " } else { ",\n  " });
+            text.push_str(&entry.to_string());
+        }
+        text.push_str("\n]}\n");
+        if text.len() as u64 > MOST_BYTES {
+            return Err(Failure::Trouble(format!(
+                "{}: exceeds {} MiB; nothing was changed",
+                self.shown(),
+                MOST_BYTES >> 20
+            )));
+        }
+        replace(&self.path, text.as_bytes())
+    }
+
+    /// Returns the entries.
+    pub(super) fn entries(&self) -> &[Value] {
+        &self.entries
+    }
+
+    /// Returns the number of entries.
+    pub(in crate::command) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Returns the name of the file, safe for a terminal.
+    pub(in crate::command) fn shown(&self) -> String {
+        escape::text(&self.path.display().to_string()).to_string()
+    }
+}
+
+/// Writes a file next to the old one and moves it into place, so that readers see the old content or the new one.
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".new");
+    let new = path.with_file_name(name);
+    let write = || -> io::Result<()> {
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, path)
+    };
+    write().map_err(|error| {
+        // The new file may not exist.
+        let _ = fs::remove_file(&new);
+        Failure::Trouble(format!("{}: cannot be written: {error}", path.display()))
+    })
+}
+
+/// Returns whether two entries differ at most in their reasons.
+fn revokes_the_same(one: &Value, other: &Value) -> bool {
+    let without_reason = |entry: &Value| {
+        let mut entry = entry.clone();
+        if let Some(members) = entry.as_object_mut() {
+            members.remove("reason");
+        }
+        entry
+    };
+    without_reason(one) == without_reason(other)
+}
+
+/// Checks an entry.
+pub(in crate::command) fn check(entry: &Value) -> Result<(), String> {
+    let entry = Revoked::deserialize(entry).map_err(|error| error.to_string())?;
+    fault(&entry)
+}
+
+/// Returns what is wrong with an entry.
+fn fault(entry: &Revoked) -> Result<(), String> {
+    let of_issuer = [("jti", &entry.jti), ("subject", &entry.subject), ("client", &entry.client), ("kid", &entry.kid)];
+    let alone = [
+        ("token_sha256", &entry.token_sha256),
+        ("agent", &entry.agent),
+        ("actor", &entry.actor),
+        ("thumbprint", &entry.thumbprint),
+    ];
+    let named: Vec<_> =
+        of_issuer.iter().chain(&alone).filter(|(_, value)| value.is_some()).map(|(name, _)| *name).collect();
+    match (named.as_slice(), &entry.issuer) {
+        ([], None) => {
+            return Err(
+                "names nothing; expected one of `token_sha256`, `agent`, `actor`, `thumbprint` and `issuer`".to_owned()
+            );
+        }
+        ([one, other, ..], _) => return Err(format!("names `{one}` and `{other}`; expected one of them")),
+        ([one], None) if of_issuer.iter().any(|(name, _)| name == one) => {
+            return Err(format!("`{one}` without `issuer`; expected the name of the issuer too"));
+        }
+        ([one], Some(_)) if alone.iter().any(|(name, _)| name == one) => {
+            return Err(format!("`{one}` with `issuer`; expected one of them"));
+        }
+        _ => {}
+    }
+    let more = [("issuer", &entry.issuer), ("tenant", &entry.tenant)];
+    let mut texts = of_issuer.iter().chain(&alone).chain(&more);
+    if let Some((name, _)) = texts.find(|(_, text)| text.as_deref() == Some("")) {
+        return Err(format!("{name}: is empty"));
+    }
+    if entry.tenant.is_some() && entry.issuer.is_none() {
+        return Err("`tenant` without `issuer`; expected the name of the issuer too".to_owned());
+    }
+    if let Some(hash) = &entry.token_sha256
+        && !(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    {
+        return Err("token_sha256: expected 64 hexadecimal digits".to_owned());
+    }
+    for (name, date) in [("issued_before", &entry.issued_before), ("until", &entry.until)] {
+        // Other forms of times depend on when and where they are read.
+        let is_date = |date: &str| date.get(4..5) == Some("-") && (date.len() == 10 || date.ends_with('Z'));
+        if date.as_deref().is_some_and(|date| !is_date(date) || date.parse::<Moment>().is_err()) {
+            return Err(format!(
+                "{name}: expected a time such as `2027-06-30T12:00:00Z`, or a day such as `2027-06-30`"
+            ));
+        }
+    }
+    let is_reason = |reason: &String| {
+        (1..=MOST_REASON).contains(&reason.len()) && reason.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+    };
+    if entry.reason.as_ref().is_some_and(|reason| !is_reason(reason)) {
+        return Err(format!("reason: expected 1 to {MOST_REASON} printable ASCII characters"));
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{callgate, coding_token, file, json, run};
+
+/// The name of a file that does not exist yet.
+fn fresh(name: &str) -> String {
+    let path = file(name, "");
+    std::fs::remove_file(&path).unwrap();
+    path
+}
+
+fn read(path: &str) -> String {
+    std::fs::read_to_string(path).unwrap()
+}
+
+/// Creates a key. Returns the file of the private key, and its public JWK.
+fn key(name: &str) -> (String, Value) {
+    let path = fresh(name);
+    let made = json(&callgate(&format!("keygen ed25519 {path} --format json")).fine());
+    (path, made["public_jwk"].clone())
+}
+
+#[test]
+fn prints_an_entry_as_the_policy_contains_it() {
+    let out = callgate("revoke --agent coding-agent --issued-before 2027-06-30T12:00:00Z --until 2027-07-30T00:00:00Z")
+        .fine();
+    assert!(out.starts_with("# for the policy, in `revoked`\n- "), "{out}");
+    for line in ["agent: coding-agent", "issued_before: 2027-06-30T12:00:00Z", "until: 2027-07-30T00:00:00Z"] {
+        assert!(out.replace(['"', '\''], "").contains(line), "{out}");
+    }
+    let now = callgate("revoke --issuer corp --client c --issued-before now").fine();
+    assert!(now.contains("client: c\n") && now.contains("issuer: corp\n"), "{now}");
+}
+
+#[test]
+fn finds_a_token_by_the_hash_of_what_is_signed() {
+    let token = coding_token();
+    let path = file("leaked.jwt", format!("{token}\n"));
+    let out = callgate(&format!("revoke --token @{path}")).fine();
+    let hash = out.split("token_sha256: ").nth(1).unwrap().trim().trim_matches(['"', '\'']).to_owned();
+    assert_eq!(hash.len(), 64, "{out}");
+    assert_eq!(callgate(&format!("revoke --token {hash}")).fine(), out);
+    assert_eq!(run(&["revoke", "--token", "-"], &format!("Bearer {token}")).fine(), out, "as it is in `Authorization`");
+    // Another valid form of the signature is the same token.
+    let (signed, _) = token.rsplit_once('.').unwrap();
+    assert_eq!(run(&["revoke", "--token", "-"], &format!("{signed}.AAAA")).fine(), out);
+    let short = callgate(&format!("revoke --token {}", &hash[..16])).failed(1);
+    assert!(short.contains("expected 64 hexadecimal digits") && short.contains("revoke its `jti`"), "{short}");
+    assert!(callgate(&format!("revoke --token {token}")).failed(1).contains("invalid hash"), "not on the command line");
+    assert!(run(&["revoke", "--token", "-"], "secret").failed(1).contains("contains no JSON Web Token"));
+}
+
+#[test]
+fn names_must_be_those_of_the_policy_if_one_is_given() {
+    let check = |arguments: &str| callgate(&format!("revoke {arguments} --policy examples/quickstart/policy.yaml"));
+    check("--agent coding-agent").fine();
+    check("--issuer corp --subject s").fine();
+    let told = check("--agent codng-agent").failed(1);
+    assert_eq!(
+        told,
+        "callgate: --agent: examples/quickstart/policy.yaml has no agent `codng-agent`; did you mean `coding-agent`?\n"
+    );
+    assert!(check("--issuer okta").failed(1).contains("has no issuer `okta`; it has corp"));
+    assert!(check("--actor nobody-at-all").failed(1).contains("has no agent `nobody-at-all`"));
+}
+
+#[test]
+fn adds_entries_to_a_file_in_their_order_and_each_once() {
+    let feed = fresh("feed.json");
+    let add = |arguments: &str| callgate(&format!("revoke {arguments} --feed {feed}"));
+    let told = add("--agent zoe --reason leaked").fine();
+    assert_eq!(told, format!("added to {feed}, which now has 1 entry; sign it with `callgate revocations sign`\n"));
+    add("--agent adam").fine();
+    let both = read(&feed);
+    assert_eq!(json(&both), json!({ "entries": [{ "agent": "zoe", "reason": "leaked" }, { "agent": "adam" }] }));
+    assert_eq!(both.lines().count(), 4, "one line for each entry: {both}");
+    let told = add("--agent zoe --reason other").failed(1);
+    assert_eq!(told, format!("callgate: {feed}: entries[0] already revokes this; nothing was changed\n"));
+    assert_eq!(read(&feed), both);
+    add("--agent zoe --issued-before 2027-01-01T00:00:00Z").fine();
+    assert!(!Path::new(&format!("{feed}.new")).exists());
+}
+
+#[test]
+fn a_file_that_is_no_list_is_reported_and_stays() {
+    for (content, message) in [
+        ("[]", ":1:"),
+        ("{\"entries\": [{\"agent\": \"a\", \"agent\": \"b\"}]}", "duplicate field `agent`"),
+        ("{\"entries\": [{\"agnet\": \"a\"}]}", "unknown field `agnet`"),
+        ("{\"entries\": [], \"iat\": 1}", "unknown field `iat`"),
+        ("{\"entries\": [{\"agent\": \"a\"}, {}]}", "entries[1]: names nothing; expected one of"),
+        ("{\"entries\": [{\"jti\": \"1\"}]}", "entries[0]: `jti` without `issuer`"),
+        ("{\"entries\": [{\"agent\": \"a\", \"issuer\": \"i\"}]}", "entries[0]: `agent` with `issuer`"),
+        ("{\"entries\": [{\"agent\": \"a\", \"actor\": \"b\"}]}", "entries[0]: names `agent` and `actor`"),
+        ("{\"entries\": [{\"agent\": \"\"}]}", "entries[0]: agent: is empty"),
+        ("{\"entries\": [{\"agent\": \"a\", \"tenant\": \"t\"}]}", "entries[0]: `tenant` without `issuer`"),
+        ("{\"entries\": [{\"token_sha256\": \"00\"}]}", "entries[0]: token_sha256: expected 64 hexadecimal digits"),
+        ("{\"entries\": [{\"agent\": \"a\", \"until\": \"-1h\"}]}", "entries[0]: until: expected a time such as"),
+        ("{\"entries\": [{\"agent\": \"a\", \"reason\": \"\u{e9}\"}]}", "entries[0]: reason: expected 1 to 128"),
+    ] {
+        let feed = file("no-feed.json", content);
+        let told = callgate(&format!("revoke --agent x --feed {feed}")).failed(2);
+        assert!(told.starts_with(&feed) && told.contains(message), "{content}: {told}");
+        assert_eq!(read(&feed), content);
+    }
+    let told = run(&["revoke", "--agent", "x", "--reason", &"x".repeat(129)], "").failed(1);
+    assert!(told.contains("reason: expected 1 to 128 printable ASCII characters"), "{told}");
+}
+
+#[test]
+fn a_signed_list_verifies_with_its_key_only() {
+    let (private, public) = key("revocations.jwk");
+    let feed = fresh("signed.json");
+    callgate(&format!("revoke --agent zoe --feed {feed}")).fine();
+    let signed = callgate(&format!("revocations sign {feed} --key @{private}")).fine();
+    let list = file("list.jws", &signed);
+    let public = file("revocations.pub.jwk", public.to_string());
+    let shown = callgate(&format!("revocations show {list} --key @{public}")).fine();
+    assert!(shown.starts_with("1 entry, issued at ") && shown.ends_with("\n{\"agent\":\"zoe\"}\n"), "{shown}");
+    assert_eq!(callgate(&format!("revocations show {list} --key @{private}")).fine(), shown);
+    let parsed = json(&callgate(&format!("revocations show {list} --key @{public} --format json")).fine());
+    assert_eq!(parsed["entries"], json!([{ "agent": "zoe" }]));
+    assert_eq!(parsed["exp"].as_u64().unwrap(), parsed["iat"].as_u64().unwrap() + 3_600);
+    let (other, _) = key("revocations-other.jwk");
+    let told = callgate(&format!("revocations show {list} --key @{other}")).failed(2);
+    assert_eq!(told, format!("{list}: the signature does not verify with this key\n"));
+    let (head, tail) = signed.split_at(signed.len() / 2);
+    let forged = file("forged.jws", format!("{head}A{tail}"));
+    callgate(&format!("revocations show {forged} --key @{public}")).failed(2);
+    let token = file("a-token.jws", coding_token());
+    let told = callgate(&format!("revocations show {token} --key @{public}")).failed(2);
+    assert!(told.contains("the `typ` of the JWS is `at+jwt`; expected `callgate-revocations+jws`"), "{told}");
+    assert!(callgate(&format!("revocations show {feed} --key @{public}")).failed(2).contains("not a signed list"));
+}
+
+#[test]
+fn each_signed_list_is_newer_than_the_one_that_it_replaces() {
+    let (private, _) = key("revocations-again.jwk");
+    let feed = fresh("again.json");
+    callgate(&format!("revoke --agent zoe --feed {feed}")).fine();
+    let out = fresh("again.jws");
+    let issued = || {
+        let told = callgate(&format!("revocations sign {feed} --key @{private} --expires 10m --out {out}")).fine();
+        assert!(told.starts_with(&format!("wrote {out}, valid until ")), "{told}");
+        let shown = callgate(&format!("revocations show {out} --key @{private} --format json")).fine();
+        json(&shown)["iat"].as_u64().unwrap()
+    };
+    let first = issued();
+    let second = issued();
+    let third = issued();
+    assert!(first < second && second < third, "{first} {second} {third}");
+}
+
+#[test]
+fn only_a_private_key_signs_a_list() {
+    let feed = fresh("keys.json");
+    callgate(&format!("revoke --agent zoe --feed {feed}")).fine();
+    let secret = fresh("secret.jwk");
+    callgate(&format!("keygen hmac {secret}")).fine();
+    let told = callgate(&format!("revocations sign {feed} --key @{secret}")).failed(1);
+    assert!(told.contains("a secret that gates also have cannot sign the list"), "{told}");
+    let (_, public) = key("revocations-public.jwk");
+    let public = file("public-only.jwk", public.to_string());
+    callgate(&format!("revocations sign {feed} --key @{public}")).failed(1);
+    let told = callgate(&format!("revocations sign {feed} --key @{feed}")).failed(1);
+    assert!(told.contains("--key: "), "{told}");
+    assert_eq!(callgate("revocations sign missing.json --key {}").code, 1);
+}
+
+/// The 16 digits in records and the 64 digits of an entry name the same token.
+#[test]
+fn the_entry_of_a_token_begins_with_its_name_in_records() {
+    let token = coding_token();
+    let path = file("named.jwt", &token);
+    let out = callgate(&format!("revoke --token @{path}")).fine();
+    let short = callgate::identity::token::token_hash(token.as_bytes()).unwrap();
+    assert!(out.contains(&short), "{out} {short}");
+}
