@@ -7,7 +7,7 @@
 )]
 
 mod calls;
-mod clients;
+pub(crate) mod clients;
 mod configuration;
 mod demo;
 mod discovery;
