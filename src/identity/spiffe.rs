@@ -9,7 +9,7 @@ const MAX_BYTES: usize = 2048;
 /// The maximum length of a trust domain, in bytes (section 2.3).
 const MAX_TRUST_DOMAIN_BYTES: usize = 255;
 
-/// The scheme with its separator. The specification compares schemes case-insensitively, but issuers write lower case, and other
+/// The scheme with its separator. URIs compare schemes case-insensitively, but issuers of SVIDs write lower case, and some other
 /// implementations accept nothing else.
 const SCHEME: &str = "spiffe://";
 

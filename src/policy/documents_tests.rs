@@ -228,3 +228,21 @@ fn an_authorization_is_read_from_the_environment_and_not_shown() {
         );
     }
 }
+
+#[test]
+fn only_an_issuer_with_a_known_iss_has_metadata() {
+    let svid = [
+        ("/issuers/corp/issuer", Value::Null),
+        ("/issuers/corp/profile", json!("jwt-svid")),
+        ("/issuers/corp/trust_domain", json!("example.org")),
+        ("/agents/a/identity", json!({ "issuer": "corp", "subject": "spiffe://example.org/a" })),
+    ];
+    let of = |keys: Value| errors(&[&svid[..], &[(KEYS, keys)]].concat());
+    assert_eq!(of(remote(json!({}))), [""; 0]);
+    assert_eq!(
+        of(discover(json!({}))),
+        [
+            "issuers.corp.keys.discover: only an issuer with `issuer` has metadata; write `issuer`, or `remote` with the URL of the keys"
+        ]
+    );
+}

@@ -9,3 +9,4 @@ mod corpus_wasm;
 mod documents;
 mod envoy;
 mod mcp_conformance;
+mod spiffe;

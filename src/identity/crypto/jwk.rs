@@ -16,7 +16,7 @@ const PRIVATE_MEMBERS: [&str; 9] = ["d", "p", "q", "dp", "dq", "qi", "oth", "k",
 pub enum KeyUse {
     /// Signatures in general: `use` is `sig` or absent (RFC 7517, section 4.2).
     Signatures,
-    /// JWT-SVIDs: the keys are in a SPIFFE bundle, where `use` is `jwt-svid` and `kid` is present (JWT-SVID, section 5).
+    /// JWT-SVIDs: the keys are in a SPIFFE bundle, where `use` is `jwt-svid` and `kid` is present (JWT-SVID, section 6).
     JwtSvids,
 }
 

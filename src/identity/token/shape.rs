@@ -1,6 +1,6 @@
 //! Requirements for a token apart from its signature: `typ`, claims, and the claims with client and scopes.
 //!
-//! All profiles compile to the same [`Shape`], so verification does not depend on the profile.
+//! All profiles compile to the same [`Shape`]. `svid` has the rules that only JWT-SVIDs follow.
 
 use serde_json::Value;
 

@@ -32,7 +32,7 @@ const BOUND_REQUESTS: Package<'_> = Package {
 };
 
 /// Returns a Python with this package. If it cannot be installed, prints a line and tests nothing.
-pub(super) fn python(package: Package<'_>) -> Option<PathBuf> {
+pub(crate) fn python(package: Package<'_>) -> Option<PathBuf> {
     match package.install() {
         Ok(installed) => Some(installed.python),
         Err(error) => {

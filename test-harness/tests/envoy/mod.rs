@@ -8,7 +8,7 @@
 
 mod answers;
 mod calls;
-mod clients;
+pub(crate) mod clients;
 mod configuration;
 mod demo;
 mod discovery;
