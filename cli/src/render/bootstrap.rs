@@ -26,8 +26,8 @@ const FETCHED: &str = "\
 /// The comment above the TLS of the listener.
 const TLS: &str = "\
 # The policy identifies clients by their certificates. Provide these files, with the authorities of your agents. With
-# `require_client_certificate: false`, clients without a certificate reach the filter too. Never remove the validation context: Envoy
-# would accept any certificate.
+# `require_client_certificate: false`, clients without a certificate reach the filter too, except with the validator for several
+# trust domains. Never remove the validation context: Envoy would ask for no certificate and let every client in.
 ";
 
 /// The bytes that a listener of Envoy buffers if its configuration does not state a number.

@@ -93,8 +93,9 @@ fn envoy(loaded: &Loaded) -> Result<Comments, String> {
     if let Some(socket) = tls::transport_socket(loaded) {
         comments.add(
             "In each filter chain in front of the filter: TLS with the authorities of your agents, because the policy identifies clients by\n\
-             their certificates. With `require_client_certificate: false`, clients without a certificate reach the filter too. Without the\n\
-             validation context, Envoy would accept any certificate.",
+             their certificates. With `require_client_certificate: false`, clients without a certificate reach the filter too, except with\n\
+             the validator for several trust domains. Without the validation context, Envoy would ask for no certificate and let every\n\
+             client in.",
             &yaml(&json!({ "transport_socket": socket }))?,
         );
     }

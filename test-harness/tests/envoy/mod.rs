@@ -7,6 +7,7 @@
 )]
 
 mod calls;
+mod certificates;
 mod clients;
 mod configuration;
 mod demo;
