@@ -21,7 +21,7 @@ const MARKS: [&str; 2] =
     ["<!-- portability: made by `cargo harness portability --write` -->\n", "<!-- portability: end -->\n"];
 
 /// The features of the gate, the files of cases that show them, and the host feature that each one requires. Each file belongs to one line.
-const DOES: [(&str, &[&str], Option<Feature>); 14] = [
+const DOES: [(&str, &[&str], Option<Feature>); 15] = [
     (
         "Ambiguous requests are rejected",
         &[
@@ -61,6 +61,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 14] = [
     ("Observe mode", &["observe", "observe-endpoint"], None),
     ("Limits over all workers", &["limits", "identity-limits"], Some(Feature::Limits)),
     ("Proofs of possession (DPoP)", &["dpop", "challenges"], Some(Feature::Proofs)),
+    ("Client certificates", &["certificates"], Some(Feature::Certificates)),
     (
         "Request signatures",
         &["signatures", "signature-alone", "signature-answers", "signature-times", "signed-places", "web-bot-auth"],

@@ -11,6 +11,8 @@ pub enum Feature {
     AwaitedKeys,
     /// Bodies that are checked.
     Bodies,
+    /// Client certificates, as credentials and as what tokens are bound to.
+    Certificates,
     /// Signed bodies without a declared length.
     Chunked,
     /// Bindings of parts of JSON bodies.
@@ -55,6 +57,7 @@ impl Feature {
         match (first, last) {
             ("limits" | "auth_failure_limit", _) | (_, "limits" | "cost" | "lifecycle_limits") => Some(Self::Limits),
             ("endpoints", "rpc") => Some(Self::Operations),
+            ("tls", _) | ("agents", "certificate" | "spiffe") => Some(Self::Certificates),
             ("dpop", _) | (_, "token") => Some(Self::Proofs),
             ("audit", "outcome") => Some(Self::Outcomes),
             ("signatures" | "web_bot_auth" | "body_check" | "max_body" | "held_bodies", _)
@@ -73,6 +76,7 @@ impl fmt::Display for Feature {
             Self::AbsoluteTargets => "the rejection of targets that name a host",
             Self::AwaitedKeys => "requests that wait for keys",
             Self::Bodies => "signed bodies",
+            Self::Certificates => "client certificates",
             Self::Chunked => "signed bodies in chunks",
             Self::Content => "JSON bodies that decide",
             Self::DroppedNames => "headers whose names nginx drops",
