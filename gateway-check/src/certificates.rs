@@ -84,7 +84,7 @@ impl<'a> Check<'a> {
                        `validation_context` with `trusted_ca`";
             return self.certificates_unseen(context, why);
         } else if !validation.visible.iter().any(has_authority) {
-            let message = "anyone can make a certificate with the name of an agent, because none is validated; write a \
+            let message = "without authorities, Envoy asks for no certificate and lets every client in; write a \
                            `validation_context` with `trusted_ca`";
             return self.add(Code::CertificatesUnvalidated, &place, message);
         }

@@ -154,7 +154,7 @@ codes! {
     CertificatesUnseen "certificates_unseen" Warning
         "The policy identifies clients by their certificates, and a listener in front of the gate asks for none, or accepts connections without TLS: certificates identify nobody there."
     CertificatesUnvalidated "certificates_unvalidated" Error
-        "The policy identifies clients by their certificates, and a listener in front of the gate accepts certificates that it does not validate: anyone can make a certificate with the name of an agent."
+        "The policy identifies clients by their certificates, and a listener in front of the gate does not validate them: anyone can make a certificate with the name of an agent, or every client gets in without one."
     TrustDomainsShared "trust_domains_shared" Error
         "The policy accepts several SPIFFE trust domains, and a listener in front of the gate validates all certificates with the same authorities: the authority of one trust domain can issue certificates of another."
     TrustDomainsDiffer "trust_domains_differ" Warning

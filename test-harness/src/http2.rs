@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use httlib_hpack::{Decoder, Encoder};
 
-use crate::client::Response;
+use crate::client::{Response, Transport};
 
 /// Header lines in order, with pseudo-headers first unless the test is about their order.
 pub type Lines = Vec<(Vec<u8>, Vec<u8>)>;
@@ -41,6 +41,19 @@ const FRAME: usize = 16_384;
 pub fn call(address: SocketAddr, lines: &[(Vec<u8>, Vec<u8>)], body: Option<&[Vec<u8>]>) -> Result<Option<Response>> {
     let stream = TcpStream::connect(address).with_context(|| format!("cannot connect to {address}"))?;
     stream.set_read_timeout(Some(PATIENCE)).context("cannot set a timeout")?;
+    call_over(stream, lines, body)
+}
+
+/// Sends one request as [`call`] does, over an open transport.
+///
+/// # Errors
+/// When no data arrives for a long time, if the transport has a timeout.
+pub fn call_over(
+    stream: impl Transport + 'static,
+    lines: &[(Vec<u8>, Vec<u8>)],
+    body: Option<&[Vec<u8>]>,
+) -> Result<Option<Response>> {
+    let stream = Box::new(stream);
     let mut connection = Connection { stream, early: VecDeque::new(), window: FIRST_WINDOW, of_stream: FIRST_WINDOW };
     let mut bytes = PREFACE.to_vec();
     frame(&mut bytes, SETTINGS, 0, 0, &[])?;
@@ -76,7 +89,7 @@ struct Frame {
 }
 
 struct Connection {
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     /// Frames of the response that arrived before the request was sent completely.
     early: VecDeque<Frame>,
     /// How many bytes the server accepts on the connection, and on the stream.

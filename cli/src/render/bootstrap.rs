@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::shipped::{self, Cut};
-use super::{Setting, envoy, fetched};
+use super::{Setting, envoy, fetched, tls};
 use callgate_kit::policy::Loaded;
 
 /// The comment at the top. The shipped file has its own.
@@ -23,6 +23,13 @@ const FETCHED: &str = "\
 # `trusted_ca` names the authorities of the system, and the certificate must be for this host.
 ";
 
+/// The comment above the TLS of the listener.
+const TLS: &str = "\
+# The policy identifies clients by their certificates. Provide these files, with the authorities of your agents. With
+# `require_client_certificate: false`, clients without a certificate reach the filter too, except with the validator for several
+# trust domains. Never remove the validation context: Envoy would ask for no certificate and let every client in.
+";
+
 /// The bytes that a listener of Envoy buffers if its configuration does not state a number.
 const USUAL_BUFFER: u64 = 1 << 20;
 
@@ -30,6 +37,7 @@ const USUAL_BUFFER: u64 = 1 << 20;
 const ADDRESS: &str = "address: { socket_address: { address: 0.0.0.0, port_value: 10000 } }";
 const DOMAINS: &str = r#"domains: ["api.example.com"]"#;
 const FILTER: &str = "- name: callgate";
+const CHAIN: &str = "- filters:";
 const CLUSTERS: &str = "clusters:";
 /// The cluster that the shipped file has.
 const API: &str = "api";
@@ -59,6 +67,16 @@ pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, St
             }
             let cut = Cut::new(&text, CLUSTERS)?;
             cut.replaced(&format!("{}{FETCHED}{}", cut.block(), super::yaml(&Value::Array(fetched))?))
+        }
+    };
+    let text = match tls::transport_socket(loaded) {
+        None => text,
+        Some(socket) => {
+            let cut = Cut::new(&text, CHAIN)?;
+            let chain = cut.block();
+            let filters = chain.strip_prefix('-').unwrap_or(&chain);
+            let tls = super::yaml(&serde_json::json!([{ "transport_socket": socket }]))?;
+            cut.replaced(&format!("{TLS}{tls} {filters}"))
         }
     };
     // Envoy does not start if two virtual hosts have the same domain.

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Setting, envoy, fetched, policy};
+use super::{Setting, envoy, fetched, policy, tls};
 use callgate_kit::policy::Loaded;
 
 /// A placeholder registry that does not exist. Users replace it with their own.
@@ -182,11 +182,24 @@ pub(super) fn envoy_proxy(loaded: &Loaded, setting: &Setting, members: &Value) -
     resource("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", namespace(setting, "default"), spec)
 }
 
-/// Returns Envoy Gateway's resource for a `Gateway` that does not change paths.
-pub(super) fn client_traffic_policy(setting: &Setting) -> Value {
+/// Returns Istio's resource that lets proxies validate the certificates of clients; `None` if the policy needs none.
+pub(super) fn validation(loaded: &Loaded, setting: &Setting) -> Option<Value> {
+    let (namespace, labels) = (namespace(setting, "istio-ingress"), labels(setting));
+    tls::is_used(loaded).then(|| {
+        if setting.sidecar {
+            resource("security.istio.io/v1", "PeerAuthentication", namespace, tls::peer_authentication(&labels))
+        } else {
+            resource("networking.istio.io/v1", "Gateway", namespace, tls::istio_gateway(loaded, &labels))
+        }
+    })
+}
+
+/// Returns Envoy Gateway's resource for a `Gateway` that does not change paths, and validates the certificates that the policy needs.
+pub(super) fn client_traffic_policy(loaded: &Loaded, setting: &Setting) -> Value {
     let mut spec = Map::new();
     spec.insert("targetRefs".to_owned(), targets(setting));
     spec.insert("path".to_owned(), json!({ "disableMergeSlashes": true, "escapedSlashesAction": "KeepUnchanged" }));
+    spec.extend(tls::client_validation(loaded));
     resource("gateway.envoyproxy.io/v1alpha1", "ClientTrafficPolicy", namespace(setting, "default"), spec)
 }
 

@@ -11,6 +11,7 @@ mod kong;
 mod kubernetes;
 mod needs;
 mod shipped;
+mod tls;
 
 use std::collections::BTreeMap;
 
@@ -135,9 +136,12 @@ fn full(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String
     match form {
         Form::Filter => bootstrap::bootstrap(loaded, setting),
         Form::ExtensionPolicy => {
+            if let Some(shared) = tls::shared(loaded, "Envoy Gateway") {
+                return Err(shared);
+            }
             let policy = configuration(loaded, form, setting)?;
             let proxy = yaml(&kubernetes::envoy_proxy(loaded, setting, &shipped::members()?))?;
-            let paths = yaml(&kubernetes::client_traffic_policy(setting))?;
+            let paths = yaml(&kubernetes::client_traffic_policy(loaded, setting))?;
             Ok([policy, proxy, paths].join("---\n"))
         }
         _ => Err(

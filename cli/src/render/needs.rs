@@ -6,7 +6,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Form, Setting, fetched, kong, kubernetes, shipped, yaml};
+use super::{Form, Setting, fetched, kong, kubernetes, shipped, tls, yaml};
 use callgate_kit::policy::Loaded;
 
 /// Comments. Explanations start with `##` and configuration with `# `. After a user removes `# ` from each line, the configuration is
@@ -90,6 +90,15 @@ fn envoy(loaded: &Loaded) -> Result<Comments, String> {
             &yaml(&json!({ "clusters": clusters }))?,
         );
     }
+    if let Some(socket) = tls::transport_socket(loaded) {
+        comments.add(
+            "In each filter chain in front of the filter: TLS with the authorities of your agents, because the policy identifies clients by\n\
+             their certificates. With `require_client_certificate: false`, clients without a certificate reach the filter too, except with\n\
+             the validator for several trust domains. Without the validation context, Envoy would ask for no certificate and let every\n\
+             client in.",
+            &yaml(&json!({ "transport_socket": socket }))?,
+        );
+    }
     Ok(comments)
 }
 
@@ -127,6 +136,19 @@ fn istio(loaded: &Loaded, form: Form, setting: &Setting) -> Result<Comments, Str
             ),
             &resources,
         )?;
+    }
+    if let Some(validation) = kubernetes::validation(loaded, setting) {
+        let mut explanation =
+            "A further resource: it validates the certificates by which the policy identifies clients.".to_owned();
+        if setting.sidecar {
+            explanation += "\nThe mesh issues and validates these certificates.";
+        } else {
+            explanation += "\nThe secret `api` also needs the authorities of your agents, as `ca.crt`.";
+        }
+        if let Some(shared) = tls::shared(loaded, "Istio").filter(|_| !setting.sidecar) {
+            explanation += &format!("\nThis is not enough: {shared}.");
+        }
+        add_resources(&mut comments, &explanation, &[validation])?;
     }
     comments.explain(
         "\nCallgate cannot be disabled for a single host of a proxy. Use other labels for each workload, or write one policy for all hosts.",
@@ -166,9 +188,17 @@ fn envoy_gateway(loaded: &Loaded, setting: &Setting) -> Result<Comments, String>
                   is no alternative: it becomes a cluster only through a route, with a generated name. A changed bootstrap restarts the\n\
                   proxies.";
     }
+    let mut clients = "Paths as clients sent them.".to_owned();
+    if tls::is_used(loaded) {
+        clients += "\nIts `tls` validates the certificates of clients, because the policy identifies clients by them: `clients-ca` has the\n\
+                    authorities of your agents, as `ca.crt`. Only listeners with `protocol: HTTPS` can ask for certificates.";
+    }
+    if let Some(shared) = tls::shared(loaded, "Envoy Gateway") {
+        clients += &format!("\nThis is not enough: {shared}.");
+    }
     let resources = [
         (&*proxy, kubernetes::envoy_proxy(loaded, setting, &shipped::members()?)),
-        ("Paths as clients sent them.", kubernetes::client_traffic_policy(setting)),
+        (&*clients, kubernetes::client_traffic_policy(loaded, setting)),
     ];
     for (explanation, resource) in resources {
         add_resources(&mut comments, explanation, &[resource])?;

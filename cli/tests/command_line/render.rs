@@ -1,4 +1,5 @@
 mod fetched;
+mod tls;
 
 use std::collections::BTreeSet;
 use std::path::Path;

@@ -85,6 +85,11 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
                     lost.everything = true;
                     return Ok(lost);
                 }
+                // Nobody is left who could be identified.
+                "issuers" if lost.features.contains(&Feature::Certificates) => {
+                    lost.everything = true;
+                    return Ok(lost);
+                }
                 // Without these keys, no token can be verified.
                 _ if ["remote", "discover"].iter().any(|source| place.ends_with(&format!(".keys.{source}"))) => {
                     lost.features.insert(Feature::FetchedKeys);
@@ -102,7 +107,12 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
                     ensure!(name_address(document, place), "{}", unknown(finding));
                 }
                 _ => {
-                    lost.features.insert(Feature::of(place, absent).with_context(|| unknown(finding))?);
+                    let feature = Feature::of(place, absent);
+                    // What accepted certificates, and agents that only certificates identified.
+                    let by_certificate = lost.features.contains(&Feature::Certificates)
+                        && (place.ends_with(".authenticate") || (feature.is_none() && place.starts_with("agents.")));
+                    let feature = if by_certificate { Some(Feature::Certificates) } else { feature };
+                    lost.features.insert(feature.with_context(|| unknown(finding))?);
                     match place.rsplit('.').next() {
                         Some("body") if absent => put(document, place, json!("stream")),
                         Some("replay") if absent => put(document, place, json!(false)),

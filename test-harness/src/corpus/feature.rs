@@ -11,7 +11,7 @@ pub enum Feature {
     AwaitedKeys,
     /// Bodies that are checked.
     Bodies,
-    /// Client certificates.
+    /// Client certificates, as credentials and as what tokens are bound to.
     Certificates,
     /// Signed bodies without a declared length.
     Chunked,
@@ -57,6 +57,7 @@ impl Feature {
         match (first, last) {
             ("limits" | "auth_failure_limit", _) | (_, "limits" | "cost" | "lifecycle_limits") => Some(Self::Limits),
             ("endpoints", "rpc") => Some(Self::Operations),
+            ("tls", _) | ("agents", "certificate" | "spiffe") => Some(Self::Certificates),
             ("dpop", _) | (_, "token") => Some(Self::Proofs),
             ("audit", "outcome") => Some(Self::Outcomes),
             ("signatures" | "web_bot_auth" | "body_check" | "max_body" | "held_bodies", _)

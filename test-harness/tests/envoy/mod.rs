@@ -8,6 +8,7 @@
 
 mod answers;
 mod calls;
+mod certificates;
 pub(crate) mod clients;
 mod configuration;
 mod demo;

@@ -1,82 +1,35 @@
 //! `envoy/mtls.yaml`: which clients reach the gate, and what the API learns about the certificate.
 
 use std::fs;
-use std::net::{SocketAddr, TcpStream};
-use std::sync::Arc;
+use std::net::SocketAddr;
 
-use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, SanType};
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use test_harness::certificates::{Authority, Identity, Name, connect};
 use test_harness::client::{Connection, Request, Response};
 
 use crate::envoy::shipped::{Copied, decides};
 
-/// An authority that issues certificates for servers and programs.
-struct Authority(Issuer<'static, KeyPair>, String);
-
-/// A certificate with its key.
-struct Identity(rcgen::Certificate, KeyPair);
-
-impl Authority {
-    fn new() -> Self {
-        let mut parameters = named("an authority");
-        parameters.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().unwrap();
-        let pem = parameters.self_signed(&key).unwrap().pem();
-        Self(Issuer::new(parameters, key), pem)
-    }
-
-    fn sign(&self, name: SanType) -> Identity {
-        let mut parameters = named("a program");
-        parameters.subject_alt_names = vec![name];
-        let key = KeyPair::generate().unwrap();
-        Identity(parameters.signed_by(&key, &self.0).unwrap(), key)
-    }
-
-    fn program(&self, uri: &str) -> Identity {
-        self.sign(SanType::URI(uri.try_into().unwrap()))
-    }
-}
-
-/// Each certificate needs its own name: one with the issuer's name would look self-signed.
-fn named(name: &str) -> CertificateParams {
-    let mut parameters = CertificateParams::default();
-    parameters.distinguished_name = DistinguishedName::new();
-    parameters.distinguished_name.push(DnType::CommonName, name);
-    parameters
-}
-
 /// Sends a request over TLS 1.3. A client whose certificate is rejected learns this from its first read.
 fn call(
     address: SocketAddr,
-    servers: &CertificateDer<'static>,
+    servers: &Authority,
     identity: Option<&Identity>,
     request: &Request,
 ) -> anyhow::Result<Response> {
-    let mut roots = RootCertStore::empty();
-    roots.add(servers.clone())?;
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    let config = config.with_root_certificates(roots);
-    let config = match identity {
-        None => config.with_no_client_auth(),
-        Some(Identity(certificate, key)) => {
-            let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-            config.with_client_auth_cert(vec![certificate.der().clone()], key)?
-        }
-    };
-    let session = ClientConnection::new(Arc::new(config), "api.example.com".try_into()?)?;
-    Connection::over(StreamOwned::new(session, TcpStream::connect(address)?)).call(request)
+    Connection::over(connect(address, servers, identity, "http/1.1")?).call(request)
+}
+
+fn program(authority: &Authority, uri: &str) -> Identity {
+    authority.issue(&[Name::Uri(uri)]).unwrap()
 }
 
 #[test]
 fn mtls_requires_a_certificate_and_overwrites_a_forged_xfcc() {
-    let (servers, clients) = (Authority::new(), Authority::new());
+    let [servers, clients, strangers] = ["servers", "clients", "strangers"].map(|name| Authority::new(name).unwrap());
     let copied = Copied::new();
     let folder = copied.folder.path().to_str().unwrap().to_owned();
-    let Identity(certificate, key) = servers.sign(SanType::DnsName("api.example.com".try_into().unwrap()));
+    let server = servers.issue(&[Name::Dns("api.example.com")]).unwrap();
     for (name, text) in
-        [("server.crt", certificate.pem()), ("server.key", key.serialize_pem()), ("clients-ca.crt", clients.1.clone())]
+        [("server.crt", server.pem()), ("server.key", server.key_pem()), ("clients-ca.crt", clients.pem())]
     {
         fs::write(copied.folder.path().join(name), text).unwrap();
     }
@@ -91,17 +44,13 @@ fn mtls_requires_a_certificate_and_overwrites_a_forged_xfcc() {
     );
     let (envoy, upstream) = copied.start(&file, 1);
     let address = envoy.api().unwrap();
-    let roots = {
-        let mut pem = servers.1.as_bytes();
-        <CertificateDer<'_> as rustls::pki_types::pem::PemObject>::from_pem_reader(&mut pem).unwrap()
-    };
-    let reporter = clients.program("spiffe://example.com/reporter");
-    decides(&envoy, &upstream, |request| call(address, &roots, Some(&reporter), request).unwrap());
+    let reporter = program(&clients, "spiffe://example.com/reporter");
+    decides(&envoy, &upstream, |request| call(address, &servers, Some(&reporter), request).unwrap());
 
     let forged = "URI=spiffe://example.com/admin";
     let status = |mark| Request::get("/v1/status").host("api.example.com").header("X-Mark", mark);
     let request = status("forged").header("X-Forwarded-Client-Cert", forged);
-    assert_eq!(call(address, &roots, Some(&reporter), &request).unwrap().status, 200);
+    assert_eq!(call(address, &servers, Some(&reporter), &request).unwrap().status, 200);
     let seen = upstream.saw("x-mark", "forged").unwrap();
     let told: Vec<_> = seen.headers.iter().filter(|(name, _)| name == "x-forwarded-client-cert").collect();
     assert_eq!(told.len(), 1, "{told:?}");
@@ -110,15 +59,17 @@ fn mtls_requires_a_certificate_and_overwrites_a_forged_xfcc() {
     assert_eq!(line["client_certificate"], "spiffe://example.com/reporter");
 
     // No other client reaches the HTTP layer.
-    let strangers = [
+    let same = "spiffe://example.com/reporter";
+    let others = [
         ("no certificate", None),
-        ("one of another authority", Some(Authority::new().program("spiffe://example.com/reporter"))),
-        ("one that the servers' authority signed", Some(servers.program("spiffe://example.com/reporter"))),
-        ("one of another trust domain", Some(clients.program("spiffe://other.example/reporter"))),
-        ("one that names no program", Some(clients.sign(SanType::DnsName("example.com".try_into().unwrap())))),
+        ("one of another authority", Some(program(&strangers, same))),
+        ("one that the servers' authority signed", Some(program(&servers, same))),
+        ("one of another trust domain", Some(program(&clients, "spiffe://other.example/reporter"))),
+        ("one that names no program", Some(clients.issue(&[Name::Dns("example.com")]).unwrap())),
+        ("one that expired", Some(clients.issue_expired(&[Name::Uri(same)]).unwrap())),
     ];
-    for (who, identity) in strangers {
-        let answer = call(address, &roots, identity.as_ref(), &status("stranger"));
+    for (who, identity) in others {
+        let answer = call(address, &servers, identity.as_ref(), &status("stranger"));
         assert!(answer.is_err(), "{who}: {answer:?}");
     }
     assert_eq!(upstream.saw("x-mark", "stranger"), None);
