@@ -51,6 +51,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 14] = [
             "tenants",
             "scope-forms",
             "identities",
+            "delegation",
         ],
         None,
     ),
@@ -73,6 +74,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 14] = [
         "Operations of MCP and JSON-RPC",
         &[
             "json-rpc",
+            "delegation-mcp",
             "mcp-bindings",
             "mcp-bodies",
             "mcp-headers",
