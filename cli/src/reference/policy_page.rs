@@ -23,7 +23,7 @@ struct Chapter {
 }
 
 /// The chapters, beginning with the document itself.
-const CHAPTERS: [Chapter; 16] = [
+const CHAPTERS: [Chapter; 17] = [
     Chapter {
         title: "The document",
         about: "The fields at the top level of a policy. Each of the following chapters describes one or more of them.",
@@ -185,6 +185,13 @@ const CHAPTERS: [Chapter; 16] = [
                 (`token: bound`).",
         fields: &["dpop"],
         definitions: &["Dpop", "ProofNonce"],
+    },
+    Chapter {
+        title: "Agents that act for others",
+        about: "How tokens with a chain of actors (`act`, RFC 8693) are accepted. An endpoint or a requirement states whether such a token is \
+                accepted or required (`delegation`). [Let agents act for users](../guides/delegate.md) explains it.",
+        fields: &["delegation"],
+        definitions: &["Delegation", "PriorActors", "ActorIdentity", "DelegationRequirement"],
     },
     Chapter {
         title: "Bodies",
