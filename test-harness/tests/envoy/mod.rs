@@ -9,6 +9,7 @@
 mod calls;
 mod clients;
 mod configuration;
+mod delegated;
 mod demo;
 mod discovery;
 mod ecds;
