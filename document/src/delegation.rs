@@ -41,7 +41,7 @@ pub enum PriorActors {
 
 /// Whether requests may, or must, be made for somebody else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[cfg_attr(feature = "schema", derive(JsonSchema))]
+#[cfg_attr(feature = "schema", derive(JsonSchema), schemars(rename = "DelegationRequirement"))]
 #[serde(rename_all = "lowercase")]
 pub enum DelegationAsked {
     /// Tokens with an actor are rejected.

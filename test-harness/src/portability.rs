@@ -51,6 +51,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 15] = [
             "tenants",
             "scope-forms",
             "identities",
+            "delegation",
         ],
         None,
     ),
@@ -75,6 +76,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 15] = [
         "Operations of MCP and JSON-RPC",
         &[
             "json-rpc",
+            "delegation-mcp",
             "mcp-bindings",
             "mcp-bodies",
             "mcp-headers",

@@ -45,6 +45,9 @@ pub(super) struct Arguments {
     /// Only requests for this tool of an MCP server, in the form that records show
     #[arg(long, value_name = "NAME")]
     tool: Option<String>,
+    /// Group requests that agents made for others by their chain (for whom, and through which agents), instead of by the agent
+    #[arg(long, conflicts_with = "id")]
+    chain: bool,
     /// Only requests with this decision
     #[arg(long, value_parser = ["allow", "deny", "observe"])]
     decision: Option<String>,
@@ -100,7 +103,11 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
                 if arguments.list {
                     return bar.suspend(|| list(record, arguments.format, out));
                 }
-                summary.add(record);
+                if arguments.chain {
+                    summary.add_by_chain(record);
+                } else {
+                    summary.add(record);
+                }
                 if arguments.id.is_some() && arguments.format == Format::Human && read.matching <= MOST_IN_FULL {
                     bar.suspend(|| writeln!(out, "{}", Words { record, place: &|_| None }))?;
                 }
@@ -192,7 +199,11 @@ impl<'f> Filter<'f> {
         let Arguments { agent, subject, token, reason, endpoint, tool, decision, id, since, until, .. } =
             self.arguments;
         let texts = [agent, subject, reason, endpoint, tool, decision, id];
-        texts.iter().any(|text| text.is_some()) || token.is_some() || since.is_some() || until.is_some()
+        texts.iter().any(|text| text.is_some())
+            || self.arguments.chain
+            || token.is_some()
+            || since.is_some()
+            || until.is_some()
     }
 
     /// Returns whether a record matches. A record without a requested member does not match.
@@ -209,6 +220,7 @@ impl<'f> Filter<'f> {
             && tool.as_deref().is_none_or(|tool| record.tool() == Some(tool))
             && is(decision, Some(&record.decision))
             && id.as_ref().is_none_or(|id| record.has_id(id))
+            && (!self.arguments.chain || record.chain().is_some())
             && self.since.is_none_or(|since| record.time_ms.is_some_and(|time| time >= since))
             && self.until.is_none_or(|until| record.time_ms.is_some_and(|time| time < until))
     }

@@ -195,6 +195,13 @@ const CHAPTERS: [Chapter; 17] = [
         definitions: &["Dpop", "ProofNonce"],
     },
     Chapter {
+        title: "Agents that act for others",
+        about: "How tokens with a chain of actors (`act`, RFC 8693) are accepted. An endpoint or a requirement states whether such a token is \
+                accepted or required (`delegation`). [Let agents act for users](../guides/delegate.md) explains it.",
+        fields: &["delegation"],
+        definitions: &["Delegation", "PriorActors", "ActorIdentity", "DelegationRequirement"],
+    },
+    Chapter {
         title: "Bodies",
         about: "How the bodies of signed requests are held until they are verified.",
         fields: &["max_body", "held_bodies", "body_check"],

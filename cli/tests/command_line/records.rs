@@ -137,6 +137,23 @@ fn summarizes_logs_of_every_format() {
 }
 
 #[test]
+fn groups_by_chain_leave_out_requests_that_agents_made_for_themselves() {
+    let for_user = |number: u64, user: &str| {
+        record(number, json!({ "subject": user, "chain": [user, "coding-agent", "planner"] })).to_string()
+    };
+    let lines = [for_user(0, "ann"), for_user(1, "ann"), for_user(2, "bob"), record(3, json!({})).to_string()];
+    let log = file("chains.log", lines.join("\n"));
+    let out = callgate(&format!("records --chain {log}")).fine();
+    let told: Vec<_> = rows(&out).iter().map(|row| row[2..7].join(" ")).collect();
+    assert_eq!(told, ["ann via coding-agent via planner", "bob via coding-agent via planner"], "{out}");
+    assert!(out.ends_with("3 of 4 records matched\n"), "{out}");
+    let list = callgate(&format!("records --chain --list {log}")).fine();
+    assert_eq!(list.lines().filter(|line| line.contains("allowed")).count(), 3, "{list}");
+    let one = callgate(&format!("records --id {:032x} {log}", 0)).fine();
+    assert!(one.contains("chain ann via coding-agent via planner"), "{one}");
+}
+
+#[test]
 fn json_output_has_the_same_groups() {
     let [access, own, old] = logs("programs");
     let out = callgate(&format!("records --format json {access} {own} {old}")).fine();

@@ -7,7 +7,8 @@ use super::call::Call;
 use super::format::RpcError;
 
 /// Reasons that deny a request after its credential was verified, but before its caller is known.
-const WITHOUT_A_CALLER: [&str; 4] = ["agent_ambiguous", "agent_expired", "agent_suspended", "agent_unknown"];
+const WITHOUT_A_CALLER: [&str; 6] =
+    ["actor_mismatch", "actor_unknown", "agent_ambiguous", "agent_expired", "agent_suspended", "agent_unknown"];
 
 /// The maximum length of a revision that an answer repeats, in bytes.
 const MOST_REPEATED: usize = 64;

@@ -1,5 +1,6 @@
 //! Decision records as gateways logged them: their format, their location in logs, and their meaning.
 
+mod chain;
 mod lines;
 mod operation;
 mod record;

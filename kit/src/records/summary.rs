@@ -55,8 +55,17 @@ pub struct Summary {
 impl Summary {
     /// Adds a record.
     pub fn add(&mut self, record: &Record) {
+        self.add_of(record, &record.who());
+    }
+
+    /// Adds a record under the chain of its request, or under the sender if it has no chain.
+    pub fn add_by_chain(&mut self, record: &Record) {
+        self.add_of(record, &record.chain().unwrap_or_else(|| record.who()));
+    }
+
+    fn add_of(&mut self, record: &Record, who: &str) {
         let (decision, reason) = (bounded(&record.decision), bounded(&record.reason));
-        let mut key = Key { decision, reason, who: bounded(&record.who()), what: bounded(&record.what()) };
+        let mut key = Key { decision, reason, who: bounded(who), what: bounded(&record.what()) };
         if self.groups.len() >= MOST_GROUPS && !self.groups.contains_key(&key) {
             key.who = REST.to_owned();
             key.what = REST.to_owned();
@@ -144,6 +153,23 @@ mod tests {
         assert_eq!(groups[0].last_id.as_deref(), Some("id2000"));
         let json = serde_json::to_value(&groups[0]).unwrap();
         assert_eq!(json["first"], "1970-01-01T00:00:01Z");
+    }
+
+    #[test]
+    fn groups_by_chain_separate_the_subjects_of_an_agent() {
+        let mut of_chain = record("allow", "coder", "/x", None);
+        let mut with = |names: &[&str], summary: &mut Summary| {
+            of_chain.more.insert("chain".to_owned(), serde_json::json!(names));
+            summary.add_by_chain(&of_chain);
+        };
+        let mut summary = Summary::default();
+        with(&["ann", "coder"], &mut summary);
+        with(&["ann", "coder"], &mut summary);
+        with(&["bob", "coder"], &mut summary);
+        summary.add_by_chain(&record("allow", "coder", "/x", None));
+        let groups = summary.groups();
+        let told: Vec<_> = groups.iter().map(|group| (&*group.key.who, group.count)).collect();
+        assert_eq!(told, [("ann via coder", 2), ("bob via coder", 1), ("coder", 1)]);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::chain;
 use super::operation::{MEMBER, operation, plain};
 use super::record::{Outcome, Record, meaning};
 use super::summary::show;
@@ -39,6 +40,8 @@ impl fmt::Display for Words<'_> {
         }
         // `what` describes the operation, if it can be described.
         let more = record.more().filter(|(name, value)| *name != MEMBER || operation(value).is_none());
+        // `who` describes the chain, if it can be described.
+        let more = more.filter(|(name, _)| *name != chain::MEMBER || record.chain().is_none());
         let more: Vec<_> = more.map(|(name, value)| format!("{name} {}", plain(value))).collect();
         if !more.is_empty() {
             self.row(f, "more", &more.join(", "))?;
@@ -90,6 +93,7 @@ fn who(record: &Record) -> String {
     ];
     let mut known: Vec<String> =
         facts.iter().filter_map(|(name, fact)| fact.as_ref().map(|fact| format!("{name} {fact}"))).collect();
+    known.extend(record.chain().map(|chain| format!("chain {chain}")));
     if !record.scopes.is_empty() {
         known.push(format!("scopes {}", record.scopes.join(" ")));
     }

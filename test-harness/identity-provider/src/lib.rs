@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`key_server::KeyServer`] | what the gate does about slow, wrong, missing and rotated keys |
 //! | [`authorization_server::AuthorizationServer`] | tokens and metadata of a real provider, in process (crate `oauth-as`) |
+//! | [`exchange::ExchangeServer`] | tokens that agents exchanged for others (`act`), in process (crate `oauth-as`) |
 //! | [`glewlwyd::Glewlwyd`] | tokens, custom claims and rotation of a real provider in C, from a Debian package |
 //!
 //! All of them serve plain HTTP on a loopback port under an `https` issuer, like a provider behind a gateway that terminates TLS: the
@@ -17,6 +18,7 @@
 pub mod authorization_server;
 pub mod client;
 mod envoy;
+pub mod exchange;
 pub mod gate;
 pub mod glewlwyd;
 pub mod key_server;

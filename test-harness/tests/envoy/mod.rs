@@ -11,6 +11,7 @@ mod calls;
 mod certificates;
 pub(crate) mod clients;
 mod configuration;
+mod delegated;
 mod demo;
 mod discovery;
 mod ecds;
