@@ -61,7 +61,7 @@ const DOES: [(&str, &[&str], Option<Feature>); 15] = [
     ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "binding-operators", "public"], None),
     ("Answers, records and identity headers", &["answers", "audit", "upstream", "upstream-claims", "metadata"], None),
     ("Observe mode", &["observe", "observe-endpoint"], None),
-    ("Limits over all workers", &["limits", "identity-limits"], Some(Feature::Limits)),
+    ("Limits over all workers", &["limits", "identity-limits", "claim-limits"], Some(Feature::Limits)),
     ("Proofs of possession (DPoP)", &["dpop", "challenges"], Some(Feature::Proofs)),
     ("Client certificates", &["certificates"], Some(Feature::Certificates)),
     (
