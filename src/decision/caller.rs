@@ -60,11 +60,6 @@ impl<'a> Caller<'a> {
         }
     }
 
-    /// Returns the agents of the actors before the current one, if the policy checks them.
-    pub(crate) fn prior_actors(&self) -> &[&'a Agent] {
-        &[]
-    }
-
     /// Returns the registered agent. `None` for an unregistered caller, if the policy accepts those.
     #[must_use]
     pub fn agent(&self) -> Option<&'a Agent> {

@@ -186,6 +186,6 @@ impl Compiling<'_> {
     }
 
     fn is_issuer_of_identity(&self) -> bool {
-        self.identity.issuer == self.raw.issuer
+        self.identity.issuer.as_ref() == Some(&self.raw.issuer)
     }
 }

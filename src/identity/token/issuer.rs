@@ -149,7 +149,7 @@ impl Issuers {
         Self { max_actors, ..self }
     }
 
-    /// Returns how far clocks may differ.
+    /// Returns how far the clocks of issuers and Callgate may differ.
     pub(crate) fn skew(&self) -> Duration {
         self.skew
     }
@@ -168,11 +168,6 @@ impl Issuers {
     /// Returns the issuer with exactly this `iss`. Issuers with tenants are not found.
     pub(crate) fn id_of_iss(&self, iss: &str) -> Option<IssuerId> {
         self.by_iss.get(iss).copied()
-    }
-
-    /// Returns how far the clocks of issuers and Callgate may differ.
-    pub(crate) fn skew(&self) -> Duration {
-        self.skew
     }
 
     /// Returns the policy's name of an issuer.

@@ -176,7 +176,6 @@ impl Issuers {
         if times.exceed(issuer.max_lifetime, now, self.skew) {
             return Err(Reason::TokenLifetime.into());
         }
-        let bound_to = read_binding(&jws.claims)?;
         let act = jws.claims.get(delegation::CLAIM);
         let chain = act.zip(self.max_actors).map(|(act, most)| {
             let iss = jws.claims.get("iss").and_then(Value::as_str).unwrap_or_default();
