@@ -39,6 +39,7 @@ impl<'t> SpiffeId<'t> {
     }
 
     /// Returns the whole ID.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn as_str(&self) -> &'t str {
         self.text
@@ -51,6 +52,7 @@ impl<'t> SpiffeId<'t> {
     }
 
     /// Returns the path, with the slash at its beginning.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn path(&self) -> &'t str {
         self.path
@@ -99,7 +101,9 @@ impl SpiffePattern {
         Some(Self { text: text.into(), trust_domain: trust_domain.len(), is_class: true })
     }
 
-    /// Returns whether the pattern describes this ID: exactly, or for a class at least one segment below its path.
+    /// Returns whether the pattern describes this ID: exactly, or for a class at least one segment below its path. Policies look IDs up
+    /// instead; this is the rule that they must follow.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn matches(&self, id: &SpiffeId<'_>) -> bool {
         if !self.is_class {
@@ -123,6 +127,7 @@ impl SpiffePattern {
     }
 
     /// Returns the pattern as written.
+    #[cfg(test)]
     #[must_use]
     pub(crate) fn as_str(&self) -> &str {
         &self.text

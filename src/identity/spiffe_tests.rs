@@ -1,5 +1,7 @@
 //! Every form of an ID that the SPIFFE-ID specification accepts or rejects.
 
+use proptest::prelude::*;
+
 use super::*;
 
 /// A valid ID with this many bytes.
@@ -194,5 +196,33 @@ fn a_class_ends_at_a_whole_segment_and_has_one_more() {
         ("spiffe://example.org/*", "spiffe://example.or/a", false),
     ] {
         assert_eq!(matches(pattern, id), expected, "{pattern} {id}");
+    }
+}
+
+proptest! {
+    /// Whatever is accepted consists of its parts, and of nothing that another reader could interpret differently.
+    #[test]
+    fn an_accepted_id_has_only_one_reading(
+        text in "(spiffe|Spiffe|https)(://|:/|:)[a-z0-9._@:%A-]{0,12}(/[a-zA-Z0-9._%?#~*-]{0,4}){0,4}"
+    ) {
+        if let Some(id) = SpiffeId::parse(&text) {
+            prop_assert_eq!(&format!("spiffe://{}{}", id.trust_domain(), id.path()), &text);
+            prop_assert!(text.bytes().all(|b| b.is_ascii_alphanumeric() || b"/:._-".contains(&b)));
+            prop_assert_eq!(text.matches(':').count(), 1);
+            prop_assert!(id.path().split('/').skip(1).all(|segment| !["", ".", ".."].contains(&segment)));
+            prop_assert!(!id.trust_domain().contains(|c: char| c.is_uppercase()));
+        }
+    }
+
+    /// A class matches what is below it, and an ID matches nothing but itself.
+    #[test]
+    fn a_pattern_matches_whole_segments(base in "[a-b]{1,2}(/[a-b]{1,2}){0,2}", other in "[a-b]{1,2}(/[a-b]{1,2}){0,3}") {
+        let [base, other] = [base, other].map(|path| format!("spiffe://example.org/{path}"));
+        let id = SpiffeId::parse(&other).expect("it is valid");
+        let matches = |pattern: &str| SpiffePattern::parse(pattern).expect("it is valid").matches(&id);
+        prop_assert_eq!(matches(&base), base == other);
+        let [base_segments, segments] = [&base, &other].map(|text| text.split('/').collect::<Vec<_>>());
+        let is_below = segments.len() > base_segments.len() && segments.starts_with(&base_segments);
+        prop_assert_eq!(matches(&format!("{base}/*")), is_below);
     }
 }

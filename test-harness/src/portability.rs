@@ -63,7 +63,6 @@ const DOES: [(&str, &[&str], Option<Feature>); 15] = [
     ("Observe mode", &["observe", "observe-endpoint"], None),
     ("Limits over all workers", &["limits", "identity-limits", "claim-limits"], Some(Feature::Limits)),
     ("Proofs of possession (DPoP)", &["dpop", "challenges"], Some(Feature::Proofs)),
-    ("Client certificates", &["certificates"], Some(Feature::Certificates)),
     (
         "Request signatures",
         &["signatures", "signature-alone", "signature-answers", "signature-times", "signed-places", "web-bot-auth"],

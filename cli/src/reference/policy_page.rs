@@ -23,7 +23,7 @@ struct Chapter {
 }
 
 /// The chapters, beginning with the document itself.
-const CHAPTERS: [Chapter; 17] = [
+const CHAPTERS: [Chapter; 18] = [
     Chapter {
         title: "The document",
         about: "The fields at the top level of a policy. Each of the following chapters describes one or more of them.",
