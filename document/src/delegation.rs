@@ -16,7 +16,7 @@ use super::form;
 pub struct Delegation {
     /// The maximum number of actors in a token's chain, from 1 to 8. Default: 2.
     #[serde(default)]
-    pub max_depth: Option<u8>,
+    pub max_depth: Option<u32>,
     /// The agents that may be the current actor, by their names or the names of `groups`. Each needs an `identity.actor`, as does at least
     /// one agent of each group. Default: every agent whose `identity` has an `actor`.
     #[serde(default)]

@@ -41,11 +41,14 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
         warn_of_unused_actors(document, findings);
         return None;
     };
-    let max_depth = raw.max_depth.unwrap_or(USUAL_DEPTH);
-    if !(1..=MOST_ACTORS).contains(&max_depth) {
+    let asked = raw.max_depth.unwrap_or(USUAL_DEPTH.into());
+    let max_depth = u8::try_from(asked).ok().filter(|depth| (1..=MOST_ACTORS).contains(depth));
+    if max_depth.is_none() {
         findings.error(
             place.field("max_depth"),
-            format!("invalid number `{max_depth}`; expected 1 to {MOST_ACTORS}, the number of actors between the user and the API"),
+            format!(
+                "invalid number `{asked}`; expected 1 to {MOST_ACTORS}, the number of actors between the user and the API"
+            ),
         );
     }
     if let Some(names) = &raw.actors {
@@ -58,6 +61,7 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
              agents act for others, or remove this section",
         );
     }
+    let max_depth = max_depth.unwrap_or(USUAL_DEPTH);
     Some(Delegation { max_depth, checks_prior: raw.prior_actors == PriorActors::Checked })
 }
 

@@ -82,7 +82,7 @@ fn the_endpoint_decides_before_its_effect() {
 
 #[test]
 fn rejects_depths_that_are_not_from_one_to_eight() {
-    for depth in [0, 9, 255] {
+    for depth in [0, 9, 255, 256, 257] {
         refused(changed(&[("/delegation", json!({ "max_depth": depth }))]), "delegation.max_depth", "expected 1 to 8");
     }
     for depth in [1, 8] {
