@@ -55,7 +55,7 @@ pub(super) struct Arguments {
     #[arg(long, requires = "issuer")]
     kid: Option<String>,
     /// The tenant of the issuer, if the issuer has tenants
-    #[arg(long, requires = "issuer", value_name = "NAME")]
+    #[arg(long, requires = "issuer", conflicts_with_all = ["jti", "kid"], value_name = "NAME")]
     tenant: Option<String>,
     /// Revoke only tokens that were issued before this time: `now`, `2027-06-30T12:00:00Z`, `2027-06-30`, or relative, such as `-1h`.
     /// Keys, certificates and API keys are revoked in any case

@@ -97,6 +97,11 @@ fn a_file_that_is_no_list_is_reported_and_stays() {
         ("{\"entries\": [{\"agent\": \"\"}]}", "entries[0]: agent: is empty"),
         ("{\"entries\": [{\"agent\": \"a\", \"tenant\": \"t\"}]}", "entries[0]: `tenant` without `issuer`"),
         ("{\"entries\": [{\"token_sha256\": \"00\"}]}", "entries[0]: token_sha256: expected 64 hexadecimal digits"),
+        (
+            "{\"entries\": [{\"issuer\": \"i\", \"jti\": \"1\", \"tenant\": \"t\"}]}",
+            "entries[0]: `tenant` with `jti` or `kid`",
+        ),
+        ("{\"entries\": [{\"thumbprint\": \"00\"}]}", "entries[0]: thumbprint: expected SHA-256"),
         ("{\"entries\": [{\"agent\": \"a\", \"until\": \"-1h\"}]}", "entries[0]: until: expected a time such as"),
         ("{\"entries\": [{\"agent\": \"a\", \"reason\": \"\u{e9}\"}]}", "entries[0]: reason: expected 1 to 128"),
     ] {
@@ -167,6 +172,21 @@ fn only_a_private_key_signs_a_list() {
     let told = callgate(&format!("revocations sign {feed} --key @{feed}")).failed(1);
     assert!(told.contains("--key: "), "{told}");
     assert_eq!(callgate("revocations sign missing.json --key {}").code, 1);
+}
+
+#[test]
+fn a_list_is_signed_with_the_name_of_the_key() {
+    let feed = fresh("kid.json");
+    callgate(&format!("revoke --agent zoe --feed {feed}")).fine();
+    let (private, _) = key("revocations-kid.jwk");
+    let mut jwk = json(&read(&private));
+    jwk.as_object_mut().unwrap().remove("kid").unwrap();
+    let nameless = file("nameless.jwk", jwk.to_string());
+    let told = callgate(&format!("revocations sign {feed} --key @{nameless}")).failed(1);
+    assert!(told.contains("the key has no `kid`, and gates need one"), "{told}");
+    let named = callgate(&format!("revocations sign {feed} --key @{nameless} --kid k")).fine();
+    let list = file("named.jws", named);
+    callgate(&format!("revocations show {list} --key @{nameless}")).fine();
 }
 
 /// The 16 digits in records and the 64 digits of an entry name the same token.

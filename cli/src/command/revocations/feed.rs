@@ -4,6 +4,8 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::document::{Place, Revoked};
 use serde::Deserialize;
 use serde_json::Value;
@@ -197,10 +199,18 @@ fn fault(entry: &Revoked) -> Result<(), String> {
     if entry.tenant.is_some() && entry.issuer.is_none() {
         return Err("`tenant` without `issuer`; expected the name of the issuer too".to_owned());
     }
-    if let Some(hash) = &entry.token_sha256
-        && !(hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit()))
-    {
+    if entry.tenant.is_some() && (entry.jti.is_some() || entry.kid.is_some()) {
+        return Err("`tenant` with `jti` or `kid`, which apply to all tenants; expected one of them".to_owned());
+    }
+    let is_hash = |text: &String| text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if entry.token_sha256.as_ref().is_some_and(|hash| !is_hash(hash)) {
         return Err("token_sha256: expected 64 hexadecimal digits".to_owned());
+    }
+    let is_base64url = |text: &String| URL_SAFE_NO_PAD.decode(text).is_ok_and(|bytes| bytes.len() == 32);
+    if entry.thumbprint.as_ref().is_some_and(|thumbprint| !is_hash(thumbprint) && !is_base64url(thumbprint)) {
+        return Err(
+            "thumbprint: expected SHA-256 in 43 characters of base64url, or in 64 hexadecimal digits".to_owned()
+        );
     }
     for (name, date) in [("issued_before", &entry.issued_before), ("until", &entry.until)] {
         // Other forms of times depend on when and where they are read.
@@ -212,7 +222,9 @@ fn fault(entry: &Revoked) -> Result<(), String> {
         }
     }
     let is_reason = |reason: &String| {
-        (1..=MOST_REASON).contains(&reason.len()) && reason.bytes().all(|byte| matches!(byte, b' '..=b'~'))
+        !reason.trim().is_empty()
+            && reason.len() <= MOST_REASON
+            && reason.bytes().all(|byte| matches!(byte, b' '..=b'~'))
     };
     if entry.reason.as_ref().is_some_and(|reason| !is_reason(reason)) {
         return Err(format!("reason: expected 1 to {MOST_REASON} printable ASCII characters"));

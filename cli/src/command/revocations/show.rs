@@ -109,6 +109,13 @@ fn verify(text: &str, key: &VerifyingKey) -> Result<Payload, String> {
     };
     let header: Value = serde_json::from_slice(&decode("header", header)?)
         .map_err(|_| "the header of the JWS is not JSON".to_owned())?;
+    let names: Vec<_> = header.as_object().into_iter().flatten().map(|(name, _)| name.as_str()).collect();
+    if let Some(missing) = ["alg", "kid", "typ"].into_iter().find(|name| !names.contains(name)) {
+        return Err(format!("the header of the JWS has no `{missing}`, and gates reject it"));
+    }
+    if let Some(other) = names.iter().find(|name| !["alg", "kid", "typ"].contains(*name)) {
+        return Err(format!("the header of the JWS has the member `{other}`, and gates reject it"));
+    }
     let member = |name: &str| header.get(name).and_then(Value::as_str).unwrap_or_default();
     if member("typ") != TYPE {
         return Err(format!("the `typ` of the JWS is `{}`; expected `{TYPE}`", member("typ")));

@@ -20,6 +20,8 @@ use callgate_kit::moment::{self, Moment, show};
 
 /// The longest lifetime of a list, in seconds. A gate rejects one that is valid for longer.
 const MOST_LIFETIME: u64 = 3_600;
+/// The most entries that a gate accepts.
+const MOST_ENTRIES: usize = 200_000;
 /// How far the time of an existing list may be ahead of this machine's clock, in seconds.
 const MOST_AHEAD: u64 = 60;
 
@@ -37,6 +39,9 @@ pub(super) struct Arguments {
     /// env:NAME
     #[arg(long, value_name = "KEY")]
     key: Input,
+    /// The `kid` of the key in the policy [default: that of the JWK]
+    #[arg(long, value_name = "NAME")]
+    kid: Option<String>,
     /// How long the list is valid, at most 1h
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = lifetime)]
     expires: Duration,
@@ -48,6 +53,14 @@ pub(super) struct Arguments {
 /// Signs the list.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let key = private_key(&arguments.key)?;
+    let key = match &arguments.kid {
+        Some(kid) => key.with_kid(kid),
+        None => key,
+    };
+    if key.kid().is_none_or(str::is_empty) {
+        let message = "the key has no `kid`, and gates need one; write it into the JWK, or give it with --kid";
+        return Err(Failure::Trouble(format!("--key: {}: {message}", arguments.key)));
+    }
     let feed = Feed::open(&arguments.feed)?;
     let now = Moment::default().resolve();
     let issued = match arguments.out.as_deref().and_then(issued_at) {
@@ -61,6 +74,10 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         Some(before) => now.max(before.saturating_add(1)),
         None => now,
     };
+    if feed.len() > MOST_ENTRIES {
+        let message = format!("{} has {} entries; gates accept at most {MOST_ENTRIES}", feed.shown(), feed.len());
+        return Err(Failure::Trouble(message));
+    }
     let expires = issued.saturating_add(arguments.expires.as_secs());
     let mut header = key.header();
     if let Some(members) = header.as_object_mut() {

@@ -23,7 +23,7 @@ const ROUNDS: usize = 20;
 /// Connections of each protocol. Each is served by one worker.
 const CONNECTIONS: usize = 8;
 /// A load that two cores can handle, with a token that every worker has in its cache.
-const PAUSE: Duration = Duration::from_millis(4);
+const PAUSE: Duration = Duration::from_millis(10);
 
 /// What one connection saw of the current token.
 #[derive(Clone, Copy, Default)]
