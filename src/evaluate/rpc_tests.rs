@@ -329,7 +329,7 @@ fn a_message_with_several_operations_counts_as_all_of_them() {
         decided(worker, "POST", &extra, &body, |decision| {
             let limits = decision.facts().limits();
             let denied = matches!(decision, Decision::Deny(_));
-            (denied, limits.0.iter().map(|(position, status)| (*position, status.remaining)).collect::<Vec<_>>())
+            (denied, limits.0.iter().map(|report| (report.position, report.status.remaining)).collect::<Vec<_>>())
         })
     };
     assert_eq!(reported(&worker), (false, vec![(0, 1), (1, 1)]));

@@ -110,7 +110,7 @@ mod tests {
         let (_, other) = certificate(2);
         for _ in 0..2 {
             let read = recent.read(&with(&digest, &other)).unwrap().unwrap();
-            assert!(!read.belongs_to(&digest));
+            assert!(!read.belongs_to(digest.as_bytes()));
         }
         assert!(recent.0.borrow().is_empty());
     }

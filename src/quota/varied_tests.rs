@@ -62,6 +62,7 @@ fn attributes_are_found_by_the_position_of_the_agent() {
         caller: position.map(|position| crate::quota::Identified {
             agent: Some(("a", position)),
             is_class: false,
+            workload: None,
             token: None,
         }),
         source: None,

@@ -19,7 +19,7 @@ fn read(path: &str) -> String {
 fn key(name: &str) -> (String, Value) {
     let path = fresh(name);
     let made = json(&callgate(&format!("keygen ed25519 {path} --format json")).fine());
-    (path, made["public_jwk"].clone())
+    (path, made.get("public_jwk").unwrap().clone())
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn finds_a_token_by_the_hash_of_what_is_signed() {
     // Another valid form of the signature is the same token.
     let (signed, _) = token.rsplit_once('.').unwrap();
     assert_eq!(run(&["revoke", "--token", "-"], &format!("{signed}.AAAA")).fine(), out);
-    let short = callgate(&format!("revoke --token {}", &hash[..16])).failed(1);
+    let short = callgate(&format!("revoke --token {}", hash.get(..16).unwrap())).failed(1);
     assert!(short.contains("expected 64 hexadecimal digits") && short.contains("revoke its `jti`"), "{short}");
     assert!(callgate(&format!("revoke --token {token}")).failed(1).contains("invalid hash"), "not on the command line");
     assert!(run(&["revoke", "--token", "-"], "secret").failed(1).contains("contains no JSON Web Token"));
