@@ -21,7 +21,7 @@ const MARKS: [&str; 2] =
     ["<!-- portability: made by `cargo harness portability --write` -->\n", "<!-- portability: end -->\n"];
 
 /// The features of the gate, the files of cases that show them, and the host feature that each one requires. Each file belongs to one line.
-const DOES: [(&str, &[&str], Option<Feature>); 14] = [
+const DOES: [(&str, &[&str], Option<Feature>); 15] = [
     (
         "Ambiguous requests are rejected",
         &[
@@ -51,10 +51,10 @@ const DOES: [(&str, &[&str], Option<Feature>); 14] = [
             "tenants",
             "scope-forms",
             "identities",
-            "delegation",
         ],
         None,
     ),
+    ("Agents that act for users", &["delegation"], None),
     ("API keys, and several kinds of credentials", &["api-keys", "either"], None),
     ("Keys that the gate fetches", &["fetched-keys"], Some(Feature::FetchedKeys)),
     ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "binding-operators", "public"], None),
