@@ -56,6 +56,7 @@ const DICTIONARY: [&[u8]; 58] = [
     b"\"cnf\":{},",
     b"\"nbf\":1800000061,",
     b"\"crit\":[],",
+    b"\"act\":{\"sub\":\"d\"},",
     b"\"cnf\":{\"jkt\":\"0ZcOCORZNYy-DWpqq30jZyJGHTN0d2HglBV3uiguA4I\"},",
     b"\"d\":\"AA\",",
     b"https://",
@@ -331,5 +332,6 @@ fn token() {
     let good = format!("{header}\n{claims}");
     let listed = good.replace("\"https://api.example.com\"", "[\"x\",\"https://api.example.com\"]");
     let timed = good.replace("\"jti\"", "\"nbf\":1800000000.5,\"jti\"");
-    drive(super::token, &[good.as_bytes(), listed.as_bytes(), timed.as_bytes()]);
+    let chained = good.replace("\"jti\"", "\"act\":{\"sub\":\"d\",\"act\":{\"iss\":\"e\",\"sub\":\"a\"}},\"jti\"");
+    drive(super::token, &[good.as_bytes(), listed.as_bytes(), timed.as_bytes(), chained.as_bytes()]);
 }

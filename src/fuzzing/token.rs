@@ -1,6 +1,6 @@
 //! Properties that hold for any JSON, any token, and any claims that an issuer could sign.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -10,7 +10,7 @@ use serde_json::Value;
 use crate::document::{self, Findings};
 use crate::identity::crypto::SoftwareVerifier;
 use crate::identity::token::json::{self as strict, Bounds};
-use crate::identity::token::{FetchedKeys, Issuers, Jws, MAX_TOKEN_BYTES, SecretLookup, TokenCache};
+use crate::identity::token::{FetchedKeys, Issuers, Jws, MAX_TOKEN_BYTES, SecretLookup, TokenCache, VerifiedToken};
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
 
@@ -84,6 +84,7 @@ pub fn token(data: &[u8]) {
     assert_eq!(claims.get("sub").and_then(Value::as_str), verified.subject());
     let scopes = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
     assert!(scopes.split(' ').filter(|scope| !scope.is_empty()).all(|scope| verified.has_scope(scope)));
+    check_chain(&verified);
     let time = |name: &str| claims.get(name).and_then(Value::as_f64);
     let now = NOW.as_secs() as f64;
     assert!(time("exp").is_some_and(|exp| now < exp + 60.0) && time("iat").is_some_and(|iat| iat <= now + 60.0));
@@ -105,6 +106,28 @@ const RESOURCE: &str = "https://api.example.com";
 const SECRET: &[u8; 32] = b"known to everybody, for fuzzing.";
 const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const SKEW: Duration = Duration::from_secs(60);
+const MOST_ACTORS: u8 = 3;
+
+/// Checks that the chain of an accepted token has every actor in its claims, and nobody twice.
+fn check_chain(token: &VerifiedToken) {
+    let claims = token.claims();
+    let named = |identity: &Value| {
+        let text = |name: &str| identity.get(name).and_then(Value::as_str).map(str::to_owned);
+        (text("iss").unwrap_or_else(|| ISSUER.to_owned()), text("sub"))
+    };
+    let mut actors = Vec::new();
+    let mut next = claims.get("act");
+    while let Some(actor) = next {
+        actors.push(named(actor));
+        next = actor.get("act");
+    }
+    assert_eq!(token.is_delegated(), !actors.is_empty());
+    assert!(actors.len() <= usize::from(MOST_ACTORS));
+    assert_eq!(token.chain().map_or(0, |chain| chain.actors().len()), actors.len());
+    assert_eq!(token.chain().map_or(0, |chain| chain.line().matches(',').count()), actors.len());
+    let everybody: BTreeSet<_> = actors.iter().cloned().chain([named(claims)]).collect();
+    assert_eq!(everybody.len(), actors.len() + 1);
+}
 
 /// Returns one issuer whose tokens are cheap to create.
 fn issuers() -> Issuers {
@@ -116,7 +139,7 @@ fn issuers() -> Issuers {
     let raw: BTreeMap<String, document::Issuer> =
         serde_json::from_str(text).map(|issuer| ("idp".to_owned(), issuer)).into_iter().collect();
     let mut findings = Findings::default();
-    let issuers = Issuers::compile(&raw, RESOURCE, SKEW, &known, &mut findings);
+    let issuers = Issuers::compile(&raw, RESOURCE, SKEW, &known, &mut findings).with_delegation(Some(MOST_ACTORS));
     assert!(issuers.id("idp").is_some() && findings == Findings::default());
     issuers
 }
