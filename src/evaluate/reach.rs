@@ -113,7 +113,8 @@ impl<'a> Evaluation<'a, '_> {
     /// Returns the values that led to a denial.
     fn describe_exclusion(&self, reason: Reason, reach: Option<&Reach>, effect: Effect) -> CheckDetails {
         let agent = self.facts.agent.map_or("unregistered", |agent| &agent.name).to_owned();
-        let issued = self.credential_issued().map_or_else(|| "absent".to_owned(), |issued| issued.as_secs().to_string());
+        let issued =
+            self.credential_issued().map_or_else(|| "absent".to_owned(), |issued| issued.as_secs().to_string());
         match reason {
             Reason::AgentNotListed => {
                 let listed = reach.and_then(|reach| reach.agents.as_deref()).unwrap_or_default();
