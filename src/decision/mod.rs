@@ -9,8 +9,8 @@ pub(crate) mod evidence;
 #[cfg_attr(not(any(test, target_arch = "wasm32")), expect(dead_code, reason = "only adapters filter answers"))]
 mod lists;
 pub mod metrics;
-pub(crate) mod record;
 mod reach;
+pub(crate) mod record;
 mod rpc;
 mod rpc_answer;
 mod serve;

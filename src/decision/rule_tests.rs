@@ -81,7 +81,13 @@ fn every_rule_names_a_location_in_the_policy_schema() {
         .chain(of_endpoint.iter().chain(&asked).map(|name| Rule::Endpoint(3, name)))
         .chain(asked.iter().map(|name| Rule::Effect(Effect::Write, name)))
         .chain(of_issuer.chain(named("Rule::Issuer(")).map(|name| Rule::Issuer("corp", name)))
-        .chain([Rule::Binding(3, "path"), Rule::Agent("robot"), Rule::AtMost("robot"), Rule::Limit("calls"), Rule::Endpoint(3, "")])
+        .chain([
+            Rule::Binding(3, "path"),
+            Rule::Agent("robot"),
+            Rule::AtMost("robot"),
+            Rule::Limit("calls"),
+            Rule::Endpoint(3, ""),
+        ])
         .collect();
     for rule in &rules {
         assert!(is_place(&schema, &rule.to_string()), "{rule}");

@@ -60,7 +60,7 @@ impl<'a> Evaluation<'a, '_> {
     /// Returns why the caller's credential is not fresh enough.
     fn stale(&self, endpoint: &Endpoint, reach: &Reach) -> Exclusions<'a> {
         let (now, skew) = (self.facts.request.now, self.facts.policy.issuers.skew());
-        let (token, issued) = (self.token(), self.issued());
+        let (token, issued) = (self.caller_token(), self.credential_issued());
         let exceeds_age = reach.max_age.filter(|most| most.is_exceeded_since(issued, now, skew));
         let exceeds_lifetime = reach.max_lifetime.filter(|most| match token {
             Some(token) => most.is_exceeded_between(issued, token.expires()),
@@ -76,14 +76,14 @@ impl<'a> Evaluation<'a, '_> {
         excluded
     }
 
-    fn token(&self) -> Option<&VerifiedToken> {
+    fn caller_token(&self) -> Option<&VerifiedToken> {
         self.facts.caller.as_ref()?.token()
     }
 
     /// Returns when the caller's credential was issued: its token or, without one, the signature that authenticates it. `None` for other
     /// credentials, which do not state it.
-    fn issued(&self) -> Option<Timestamp> {
-        if let Some(token) = self.token() {
+    fn credential_issued(&self) -> Option<Timestamp> {
+        if let Some(token) = self.caller_token() {
             return token.issued_at();
         }
         let counts = self.facts.counted().is_some_and(Authenticate::is_signature);
@@ -103,7 +103,7 @@ impl<'a> Evaluation<'a, '_> {
             return Ok(true);
         }
         for (reason, rule) in excluded {
-            let details = self.context.trace.is_some().then(|| self.describe(*reason, reach, effect));
+            let details = self.context.trace.is_some().then(|| self.describe_exclusion(*reason, reach, effect));
             let denied = Err::<(), Reason>(*reason);
             self.record_check_with_details(Check::Reach, *rule, denied, details.unwrap_or_default())?;
         }
@@ -111,9 +111,10 @@ impl<'a> Evaluation<'a, '_> {
     }
 
     /// Returns the values that led to a denial.
-    fn describe(&self, reason: Reason, reach: Option<&Reach>, effect: Effect) -> CheckDetails {
+    fn describe_exclusion(&self, reason: Reason, reach: Option<&Reach>, effect: Effect) -> CheckDetails {
         let agent = self.facts.agent.map_or("unregistered", |agent| &agent.name).to_owned();
-        let issued = self.issued().map_or_else(|| "absent".to_owned(), |issued| issued.as_secs().to_string());
+        let issued =
+            self.credential_issued().map_or_else(|| "absent".to_owned(), |issued| issued.as_secs().to_string());
         match reason {
             Reason::AgentNotListed => {
                 let listed = reach.and_then(|reach| reach.agents.as_deref()).unwrap_or_default();
@@ -129,7 +130,7 @@ impl<'a> Evaluation<'a, '_> {
             Reason::TokenTooLongLived => {
                 let most = reach.and_then(|reach| reach.max_lifetime).map_or(0, |most| most.most.as_secs());
                 let expires =
-                    self.token().map_or_else(|| "absent".to_owned(), |own| own.expires().as_secs().to_string());
+                    self.caller_token().map_or_else(|| "absent".to_owned(), |own| own.expires().as_secs().to_string());
                 vec![("issued", issued), ("expires", expires), ("max_lifetime", format!("{most} s"))]
             }
             _ => vec![("agent", agent), ("effect", effect.name().to_owned())],
