@@ -112,7 +112,8 @@ impl Deriver<'_, '_> {
             token: self.token(&place.field("request").field("token"), request.token.as_deref())?,
             proof: self.proof(&place.field("request").field("proof"), request.proof.as_deref())?,
             api_key: self.api_key(&place.field("request").field("api_key"), request.api_key.as_deref(), policy)?,
-            certificate: self.certificate(&place.field("request").field("certificate"), request.certificate.as_deref())?,
+            certificate: self
+                .certificate(&place.field("request").field("certificate"), request.certificate.as_deref())?,
             signing: self.signing(&place.field("request"), &request)?,
             request,
             expect: raw.expect.clone(),

@@ -10,8 +10,8 @@ use callgate::document::{Findings, Place};
 use callgate::state::StoreError;
 use callgate::text::monotonic::Monotonic;
 use callgate::{
-    Answer, Awaits, Change, ClientCertificate, Clock, Decision, DecisionId, Engine, Headers, Need, Outcome, Request, Services, Source,
-    Timestamp, Undecided,
+    Answer, Awaits, Change, ClientCertificate, Clock, Decision, DecisionId, Engine, Headers, Need, Outcome, Request,
+    Services, Source, Timestamp, Undecided,
 };
 use serde_json::Value;
 

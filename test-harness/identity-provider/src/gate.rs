@@ -118,8 +118,14 @@ impl Gate {
         self.decided.set(self.decided.get() + 1);
         let lines = [(":method", "GET"), (":path", path), (":authority", HOST)];
         let headers: Headers = lines.iter().chain(credentials).copied().collect();
-        let request =
-            Request { headers: &headers, end_of_stream: true, source: None, certificate: None, now, id: DecisionId(self.decided.get()) };
+        let request = Request {
+            headers: &headers,
+            end_of_stream: true,
+            source: None,
+            certificate: None,
+            now,
+            id: DecisionId(self.decided.get()),
+        };
         match self.engine.decide(request).context("the request cannot be decided")? {
             Outcome::Decided(Decision::Allow(_)) => Ok("allow".to_owned()),
             Outcome::Decided(Decision::Deny(deny)) => Ok(deny.reason().code().to_owned()),
