@@ -235,7 +235,14 @@ fn explains_the_content_and_each_binding() {
     gate.0.set_clock(NOW);
     let now = Timestamp::from_secs(NOW);
     let explain = |body: &str| {
-        let request = Request { headers: &headers, end_of_stream: false, source: None, certificate: None, now, id: DecisionId(7) };
+        let request = Request {
+            headers: &headers,
+            end_of_stream: false,
+            source: None,
+            certificate: None,
+            now,
+            id: DecisionId(7),
+        };
         let mut trace = Trace::new();
         let Outcome::Pending(mut pending) = gate.0.engine.explain(request, &mut trace).unwrap() else {
             panic!("it is not held")

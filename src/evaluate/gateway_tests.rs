@@ -45,7 +45,8 @@ fn forwarded(lines: &[(Vec<u8>, Vec<u8>)], changes: &[Change<'_>]) -> Lines {
 fn decided(policy: &Policy, lines: &[(Vec<u8>, Vec<u8>)]) -> Result<Lines, Reason> {
     let headers: Headers = lines.iter().map(|(name, value)| (name, value)).collect();
     let now = Timestamp::from_secs(NOW);
-    let call = Request { headers: &headers, end_of_stream: true, source: None, certificate: None, now, id: DecisionId(7) };
+    let call =
+        Request { headers: &headers, end_of_stream: true, source: None, certificate: None, now, id: DecisionId(7) };
     let mut cache = TokenCache::default();
     let recent = Recent::default();
     let context = alone(&mut cache, &recent, None);

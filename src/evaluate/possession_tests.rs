@@ -102,7 +102,14 @@ impl Sent<'_> {
         let lines = lines.chain(self.lines.iter().map(|(name, value)| (*name, value.as_bytes())));
         let headers: Headers = lines.chain(self.proof.map(|proof| ("dpop", proof))).collect();
         let now = Timestamp::from_secs(self.now);
-        decide(Request { headers: &headers, end_of_stream: true, source: None, certificate: None, now, id: DecisionId(7) })
+        decide(Request {
+            headers: &headers,
+            end_of_stream: true,
+            source: None,
+            certificate: None,
+            now,
+            id: DecisionId(7),
+        })
     }
 }
 

@@ -29,7 +29,7 @@ fn policy(members: Value) -> Policy {
                 "a": with(testing::agent("a"), json!({
                     "scopes": ["own", "more"], "at_most": { "scopes": ["r", "own"], "effects": ["read"] }
                 })),
-                "b": with(testing::agent("b"), json!({ "api_keys": [{ "sha256": hash }] }))
+                "b": with(testing::agent("b"), json!({ "api_keys": [{ "sha256": hash, "not_after": "2100-01-01" }] }))
             },
             "requirements": { "write": { "max_lifetime": "10m" } },
             "endpoints": [

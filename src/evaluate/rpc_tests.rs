@@ -92,7 +92,8 @@ fn headers<T>(
     ];
     let headers: Headers = lines.iter().chain(extra).copied().collect();
     worker.set_clock(NOW);
-    let request = Request { headers: &headers, end_of_stream, source: None, certificate: None, now: now(), id: DecisionId(7) };
+    let request =
+        Request { headers: &headers, end_of_stream, source: None, certificate: None, now: now(), id: DecisionId(7) };
     then(worker.engine.decide(request).unwrap())
 }
 
@@ -410,7 +411,14 @@ fn explains_the_message_and_what_it_uses() {
     ];
     let headers: Headers = lines.iter().copied().collect();
     worker.set_clock(NOW);
-    let request = Request { headers: &headers, end_of_stream: false, source: None, certificate: None, now: now(), id: DecisionId(7) };
+    let request = Request {
+        headers: &headers,
+        end_of_stream: false,
+        source: None,
+        certificate: None,
+        now: now(),
+        id: DecisionId(7),
+    };
     let mut trace = Trace::new();
     let Outcome::Pending(mut pending) = worker.engine.explain(request, &mut trace).unwrap() else {
         panic!("it is not held")

@@ -506,8 +506,14 @@ impl Gate {
         let headers: Headers = sent.lines.iter().map(|(name, value)| (name, value)).collect();
         self.0.set_clock(NOW);
         let now = Timestamp::from_secs(NOW);
-        let request =
-            Request { headers: &headers, end_of_stream: sent.body.is_none(), source: None, certificate: None, now, id: DecisionId(7) };
+        let request = Request {
+            headers: &headers,
+            end_of_stream: sent.body.is_none(),
+            source: None,
+            certificate: None,
+            now,
+            id: DecisionId(7),
+        };
         let (engine, mut trace) = (&self.0.engine, Trace::new());
         let outcome = if explained { engine.explain(request, &mut trace) } else { engine.decide(request) };
         let decision = match outcome.unwrap() {

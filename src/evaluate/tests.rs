@@ -464,7 +464,8 @@ mod limits {
         let lines = pseudo.into_iter().chain(authorization.map(|value| ("authorization", value)));
         let headers: Headers = lines.collect();
         let source = crate::request::incoming::Source::parse(source.as_bytes());
-        let call = Request { headers: &headers, end_of_stream: true, source, certificate: None, now, id: DecisionId(7) };
+        let call =
+            Request { headers: &headers, end_of_stream: true, source, certificate: None, now, id: DecisionId(7) };
         let shared = Some(Shared { store, namespace: &namespace, clock: &now });
         let mut cache = TokenCache::default();
         let context = Context {
@@ -535,7 +536,8 @@ mod limits {
                 [(":method", "GET"), (":path", "/x"), (":authority", "api.example.com"), ("authorization", &*bearer)];
             let headers: Headers = lines.into_iter().collect();
             let source = crate::request::incoming::Source::parse(b"192.0.2.1:80");
-            let call = Request { headers: &headers, end_of_stream: true, source, certificate: None, now, id: DecisionId(7) };
+            let call =
+                Request { headers: &headers, end_of_stream: true, source, certificate: None, now, id: DecisionId(7) };
             let shared = Some(Shared { store: &store, namespace: &namespace, clock: &now });
             let (verifier, cache, recent) = (&SoftwareVerifier, &mut cache, &recent);
             let context =

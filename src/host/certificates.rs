@@ -26,9 +26,11 @@ impl RecentCertificates {
     /// The gateway computed the digest, so the certificate with a digest that is remembered need not be read again.
     pub(super) fn read(&self, host: &impl Host) -> Result<Option<Rc<ClientCertificate>>, HostError> {
         let Some(digest) = property(host, DIGEST)? else { return Ok(None) };
-        let known = self.0.try_borrow().ok().and_then(|known| {
-            known.iter().find(|certificate| certificate.belongs_to(&digest)).map(Rc::clone)
-        });
+        let known = self
+            .0
+            .try_borrow()
+            .ok()
+            .and_then(|known| known.iter().find(|certificate| certificate.belongs_to(&digest)).map(Rc::clone));
         if known.is_some() {
             return Ok(known);
         }

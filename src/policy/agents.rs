@@ -173,11 +173,7 @@ impl Agents {
                 format!(
                     "unknown issuer `{}`; {}",
                     name.escape_debug(),
-                    did_you_mean(
-                        name,
-                        document.issuers.keys().map(String::as_str),
-                        "expected a name from `issuers`"
-                    )
+                    did_you_mean(name, document.issuers.keys().map(String::as_str), "expected a name from `issuers`")
                 ),
             );
         };

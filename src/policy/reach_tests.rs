@@ -159,7 +159,7 @@ fn reports_each_error_about_reach_at_its_location() {
 
 #[test]
 fn credentials_without_times_contradict_freshness() {
-    let key = json!([{ "sha256": "04f1d14a3bb0ec2a1ddf5acb6a9ce58bc4a0ebb1b2b3e5fe07b7f2bd1d1fd3ee" }]);
+    let key = json!([{ "sha256": "04f1d14a3bb0ec2a1ddf5acb6a9ce58bc4a0ebb1b2b3e5fe07b7f2bd1d1fd3ee", "not_after": "2100-01-01" }]);
     let keyed = |changes: &[(&'static str, Value)]| {
         let base = [
             ("/agents/a/api_keys", key.clone()),

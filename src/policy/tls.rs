@@ -48,9 +48,8 @@ impl CertificateRules {
         let texts = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
         let accepts =
             |endpoint: &Endpoint| endpoint.access == Access::Known && endpoint.accepts(Authenticate::Certificate);
-        let has_name = |agent: &document::Agent| {
-            agent.identity.as_ref().is_some_and(|identity| identity.certificate.is_some())
-        };
+        let has_name =
+            |agent: &document::Agent| agent.identity.as_ref().is_some_and(|identity| identity.certificate.is_some());
         Some(Self {
             trust_domains: texts(&raw.trust_domains),
             proxies: texts(&raw.proxies),

@@ -100,8 +100,11 @@ fn a_policy_without_issuers_can_have_certificates() {
     let alone = accepting(&[
         ("/issuers", json!({})),
         ("/agents/a", Value::Null),
-        ("/endpoints/1", json!({ "id": "get", "methods": ["GET"], "path": "/x/{id}", "effect": "read", "scopes": "none",
-                                 "authenticate": "certificate" })),
+        (
+            "/endpoints/1",
+            json!({ "id": "get", "methods": ["GET"], "path": "/x/{id}", "effect": "read", "scopes": "none",
+                                 "authenticate": "certificate" }),
+        ),
         ("/endpoints/2/authenticate", json!("certificate")),
     ]);
     assert_eq!(errors(&alone), [""; 0]);

@@ -37,9 +37,10 @@ impl Workloads {
         place: &Place,
         findings: &mut Findings,
     ) {
-        let spiffe = identity.spiffe.as_ref().and_then(|pattern| {
-            self.add_spiffe(position, pattern, document, &place.field("spiffe"), findings)
-        });
+        let spiffe = identity
+            .spiffe
+            .as_ref()
+            .and_then(|pattern| self.add_spiffe(position, pattern, document, &place.field("spiffe"), findings));
         let name = identity
             .certificate
             .as_ref()
@@ -167,7 +168,10 @@ impl Workloads {
                 self.by_dns.insert(dns.as_str().into(), position)
             }
             _ => {
-                findings.error(place.clone(), "a certificate has one name that counts; write exactly one of `uri` and `dns`");
+                findings.error(
+                    place.clone(),
+                    "a certificate has one name that counts; write exactly one of `uri` and `dns`",
+                );
                 None
             }
         }

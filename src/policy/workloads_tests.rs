@@ -36,16 +36,33 @@ fn one_error(changes: &[(&'static str, Value)], place: &str, says: &str) {
 
 #[test]
 fn spiffe_ids_are_valid_and_of_an_accepted_trust_domain() {
-    for id in ["", "spiffe://example.org", "spiffe://example.org/a/", "spiffe://example.org/a*", "spiffe://example.org/*/a",
-        "spiffe://Example.org/a", "https://example.org/a", "spiffe://example.org/a/../b", "spiffe://example.org/a%20b"]
-    {
+    for id in [
+        "",
+        "spiffe://example.org",
+        "spiffe://example.org/a/",
+        "spiffe://example.org/a*",
+        "spiffe://example.org/*/a",
+        "spiffe://Example.org/a",
+        "https://example.org/a",
+        "spiffe://example.org/a/../b",
+        "spiffe://example.org/a%20b",
+    ] {
         one_error(&agents(&[spiffe(id)]), "agents.w0.identity.spiffe", "invalid SPIFFE ID");
     }
-    one_error(&agents(&[spiffe("spiffe://foreign.example/a")]), "agents.w0.identity.spiffe", "no credential of the trust domain");
+    one_error(
+        &agents(&[spiffe("spiffe://foreign.example/a")]),
+        "agents.w0.identity.spiffe",
+        "no credential of the trust domain",
+    );
     let mut without = agents(&[spiffe("spiffe://example.org/a")]);
     without.retain(|(place, _)| *place != "/tls");
     one_error(&without, "agents.w0.identity.spiffe", "`tls.trust_domains`");
-    for id in ["spiffe://example.org/a", "spiffe://example.org/a/*", "spiffe://example.org/*", "spiffe://other.example/A.b-c_d"] {
+    for id in [
+        "spiffe://example.org/a",
+        "spiffe://example.org/a/*",
+        "spiffe://example.org/*",
+        "spiffe://other.example/A.b-c_d",
+    ] {
         assert_eq!(errors(&agents(&[spiffe(id)])), [""; 0], "{id}");
     }
 }
@@ -102,7 +119,9 @@ fn names_of_certificates_are_one_uri_or_one_dns_name() {
     ] {
         one_error(&named(name), &format!("agents.w0.identity.certificate{place}"), says);
     }
-    for name in [json!({ "uri": "urn:example:agent" }), json!({ "uri": "https://example.com/a" }), json!({ "dns": "a" })] {
+    for name in
+        [json!({ "uri": "urn:example:agent" }), json!({ "uri": "https://example.com/a" }), json!({ "dns": "a" })]
+    {
         assert_eq!(errors(&named(name.clone())), [""; 0], "{name}");
         let both = agents(&[json!({ "certificate": name }), json!({ "certificate": name })]);
         one_error(&both, "agents.w1.identity.certificate", "agent `w0` has the same");

@@ -1,5 +1,8 @@
 use std::fs;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
 use super::*;
 use crate::corpus::{Case, Decision, Published};
 
@@ -164,6 +167,14 @@ fn reports_each_mistake_with_its_line() {
         ),
         ("{ name: b, intent: i, from: a, change: { key: z }, expect: { decision: allow } }", "unknown key `z`"),
         ("{ name: b, intent: i, request: { token: z }, expect: { decision: allow } }", "unknown token `z`"),
+        (
+            "{ name: b, intent: i, request: { certificate: z }, expect: { decision: allow } }",
+            "unknown certificate `z`; expected a name from `certificates`",
+        ),
+        (
+            "{ name: b, intent: i, from: a, change: { certificate: z }, expect: { decision: allow } }",
+            "unknown certificate `z`",
+        ),
         ("{ name: b, intent: i, policy: z, expect: { decision: allow } }", "unknown variant `z`"),
         ("{ name: b, intent: i, before: [z], expect: { decision: allow } }", "no case above is called `z`"),
         ("{ name: b, intent: i, request: { body: text }, expect: { decision: allow } }", "`{ parts: [...] }`"),
@@ -190,6 +201,42 @@ fn reports_each_mistake_with_its_line() {
         assert!(wrong.contains(message), "{text}: {wrong}");
         assert!(wrong.starts_with("10:"), "{text}: {wrong}");
     }
+}
+
+#[test]
+fn a_case_with_a_certificate_is_skipped_in_envoy() {
+    let text = format!(
+        "certificates: {{ c: {{ uri: ['spiffe://example.org/a'] }}, d: {{}} }}\n{}cases:\n\
+         - {{ name: a, intent: i, request: {{ certificate: c }}, expect: {{ decision: allow }} }}\n\
+         - {{ name: b, intent: i, from: a, change: {{ certificate: d }}, expect: {{ decision: allow }} }}\n\
+         - {{ name: c, intent: i, from: a, change: {{ certificate: null }}, expect: {{ decision: allow }} }}\n\
+         - {{ name: d, intent: i, from: c, change: {{ before: [a] }}, expect: {{ decision: allow }} }}\n",
+        TOKENS.replace("good: {", "bound: { from: good, bound_to: k, bound_to_certificate: c }\n  good: {"),
+    );
+    let cases = suite(&text).unwrap().cases;
+    let calls: Vec<_> = cases.iter().map(|case| case.call(Timestamp::from_secs(1_000_000)).certificate).collect();
+    let pem =
+        |index: usize| calls[index].as_ref().map(|presented| presented.pem.starts_with(b"-----BEGIN CERTIFICATE"));
+    assert_eq!([pem(0), pem(1), pem(2), pem(3)], [Some(true), Some(true), None, None]);
+    assert_ne!(calls[0], calls[1]);
+    let skipped: Vec<_> = cases.iter().map(|case| case.skip_envoy.is_some()).collect();
+    assert_eq!(skipped, [true, true, false, true]);
+}
+
+#[test]
+fn a_token_is_bound_to_a_key_and_a_certificate() {
+    let text = "certificates: { c: { uri: ['spiffe://example.org/a'] } }\nkeys: { k: key.json }\n\
+                tokens: { bound: { key: k, bound_to: k, bound_to_certificate: c } }\ncases:\n\
+                - { name: a, intent: i, request: { token: bound }, expect: { decision: allow } }\n";
+    let case = suite(text).unwrap().cases.remove(0);
+    let token = bearer(&case);
+    let claims = token.split('.').nth(1).unwrap();
+    let claims: Value = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(claims).unwrap()).unwrap();
+    let lengths = ["jkt", "x5t#S256"].map(|name| claims["cnf"][name].as_str().unwrap().len());
+    assert_eq!((lengths, claims["cnf"].as_object().unwrap().len()), ([43, 43], 2));
+    let wrong = suite("keys: { k: key.json }\ntokens: { bound: { key: k, bound_to_certificate: c } }\ncases: []\n")
+        .unwrap_err();
+    assert!(wrong.contains("unknown certificate `c`"), "{wrong}");
 }
 
 #[test]

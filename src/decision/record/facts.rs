@@ -57,10 +57,8 @@ impl Allow<'_> {
 impl<'r> Record<'r> {
     fn of(facts: &'r Facts<'_>, (decision, reason, rule): (Verdict, &'static str, Rule<'r>)) -> Self {
         let token = facts.token.as_deref();
-        let has_credential = token.is_some()
-            || facts.signature.is_some()
-            || facts.api_key.is_some()
-            || facts.certificate.is_some();
+        let has_credential =
+            token.is_some() || facts.signature.is_some() || facts.api_key.is_some() || facts.certificate.is_some();
         let accepts_several = facts.endpoint.is_some_and(|endpoint| endpoint.authenticate.len() > 1);
         let observed = decision == Verdict::Observe;
         let would_deny = facts.denials.iter().filter(|_| observed);
@@ -83,9 +81,9 @@ impl<'r> Record<'r> {
             token: token.map(|token| token.token_hash()),
             api_key: facts.api_key.map(|key| &*key.name),
             certificate: certificate(facts),
-            authenticated_by: facts.counted().filter(|kind| {
-                accepts_several || matches!(kind, Authenticate::ApiKey | Authenticate::Certificate)
-            }),
+            authenticated_by: facts
+                .counted()
+                .filter(|kind| accepts_several || matches!(kind, Authenticate::ApiKey | Authenticate::Certificate)),
             proof: facts.proof.map(|_| ProofKind::Dpop),
             revoked: facts.revoked.as_deref(),
             signed_by: facts.signature.as_ref().map(|signature| &*signature.key.keyid),

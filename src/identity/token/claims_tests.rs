@@ -166,8 +166,7 @@ fn tokens_can_be_bound_to_keys_and_to_certificates() {
     let issuers = issuers().with_certificate_bindings(true);
     let read = |cnf: &Value| {
         let token = claiming(json!({ "cnf": cnf }));
-        let verified =
-            issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new());
+        let verified = issuers.verify(&token, at(0), &SoftwareVerifier, &mut TokenCache::new(0), &FetchedKeys::new());
         let bindings = verified.map(|token| (token.bound_to().is_some(), token.certificate_bound_to().copied()));
         bindings.map_err(|refusal| refusal.reason)
     };

@@ -55,7 +55,8 @@ impl ClientCertificate {
     /// token is bound to it.
     #[must_use]
     pub fn new(pem: &[u8], sha256: &[u8]) -> Self {
-        let contents = from_pem(pem).and_then(|der| Contents::read(&der)).filter(|read| is_hex_of(sha256, &read.sha256));
+        let contents =
+            from_pem(pem).and_then(|der| Contents::read(&der)).filter(|read| is_hex_of(sha256, &read.sha256));
         Self { told: sha256.into(), contents }
     }
 

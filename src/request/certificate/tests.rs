@@ -81,15 +81,15 @@ fn rejects_ambiguous_extensions_and_names() {
         ("a name without a kind", vec![names(&[element(0x16, &[b"urn:a".to_vec()])])]),
         ("something after the names", vec![extension(&[0x55, 0x1d, 0x11], &[element(0x30, &[]), vec![5, 0]].concat())]),
         ("names in a string", vec![extension(&[0x55, 0x1d, 0x11], b"urn:a")]),
-        ("a truth value of BER", vec![element(
-            0x30,
-            &[element(0x06, &[vec![0x2a]]), element(0x01, &[vec![1]]), element(0x04, &[])],
-        )]),
+        (
+            "a truth value of BER",
+            vec![element(0x30, &[element(0x06, &[vec![0x2a]]), element(0x01, &[vec![1]]), element(0x04, &[])])],
+        ),
         ("an extension without a value", vec![element(0x30, &[element(0x06, &[vec![0x2a]])])]),
-        ("a truth value in the constraints", vec![extension(
-            &[0x55, 0x1d, 0x13],
-            &element(0x30, &[element(0x01, &[vec![1]])]),
-        )]),
+        (
+            "a truth value in the constraints",
+            vec![extension(&[0x55, 0x1d, 0x13], &element(0x30, &[element(0x01, &[vec![1]])]))],
+        ),
     ] {
         let der = Certificate { extensions: &extensions, ..Certificate::default() }.der();
         assert_eq!(read(&der), None, "{what}");
@@ -130,7 +130,15 @@ fn the_digest_is_that_of_the_certificate() {
     let is_read = |digest: &str| ClientCertificate::new(text.as_bytes(), digest.as_bytes()).contents().is_some();
     assert!(is_read(&digest) && is_read(&digest.to_uppercase()));
     let other = sha256_hex(&Certificate::default().der());
-    for wrong in ["", "0", &digest[1..], &format!("{digest}0"), &format!("{digest}00"), &digest.replace(&digest[..2], "zz"), &other] {
+    for wrong in [
+        "",
+        "0",
+        &digest[1..],
+        &format!("{digest}0"),
+        &format!("{digest}00"),
+        &digest.replace(&digest[..2], "zz"),
+        &other,
+    ] {
         assert!(!is_read(wrong), "{wrong}");
     }
     assert!(ClientCertificate::new(text.as_bytes(), digest.as_bytes()).belongs_to(digest.as_bytes()));
@@ -142,7 +150,10 @@ fn reads_one_certificate_as_text_or_percent_encoded() {
     let der = agent();
     let (text, digest) = (pem(&der), sha256_hex(&der));
     let is_read = |text: &str| ClientCertificate::new(text.as_bytes(), digest.as_bytes()).contents().is_some();
-    let encoded: String = text.bytes().map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect();
+    let encoded: String = text
+        .bytes()
+        .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
+        .collect();
     for good in [text.clone(), text.replace('\n', "\r\n"), text.trim_end().to_owned(), encoded] {
         assert!(is_read(&good), "{good}");
     }
