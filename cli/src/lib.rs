@@ -4,6 +4,7 @@
 //! requests belongs in the engine and must not be added here. Code that the test harness also needs belongs in `callgate-kit`.
 #![cfg(not(target_arch = "wasm32"))]
 
+mod access;
 pub mod command;
 mod decide;
 mod reasons;

@@ -180,7 +180,7 @@ fn record_of(decision: &Decision<'_>) -> Value {
 }
 
 /// Reads an issuer's name and the source of its key set.
-fn keys(text: &str) -> Result<(String, Input), String> {
+pub(super) fn keys(text: &str) -> Result<(String, Input), String> {
     let (issuer, input) =
         text.split_once('=').ok_or("expected the issuer's name, `=` and its key set, such as `corp=@jwks.json`")?;
     let Ok(input) = input.parse::<Input>();

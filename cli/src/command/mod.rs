@@ -2,6 +2,7 @@
 //!
 //! Each command reads its arguments, calls the library or the engine, and prints the result. Decisions must not be made here.
 
+mod access;
 mod check;
 mod docs;
 mod explain;
@@ -46,6 +47,7 @@ enum Verb {
     Check(check::Arguments),
     Test(test::Arguments),
     Explain(explain::Arguments),
+    Access(access::Arguments),
     Reason(reason::Arguments),
     Records(records::Arguments),
     Revoke(revoke::Arguments),
@@ -205,6 +207,7 @@ fn run(verb: Verb, out: &mut dyn Write) -> Result<Exit, Failure> {
         Verb::Check(arguments) => check::run(&arguments, out),
         Verb::Test(arguments) => test::run(&arguments, out),
         Verb::Explain(arguments) => explain::run(&arguments, out),
+        Verb::Access(arguments) => access::run(&arguments, out),
         Verb::Reason(arguments) => reason::run(&arguments, out),
         Verb::Records(arguments) => records::run(&arguments, out),
         Verb::Revoke(arguments) => revoke::run(&arguments, out),

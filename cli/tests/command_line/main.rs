@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests end with the test that is wrong")]
 
+mod access;
 mod check;
 mod explain;
 mod import;

@@ -9,6 +9,7 @@ fn help_and_version_exit_with_0() {
         "help check",
         "check --help",
         "explain --help",
+        "access --help",
         "token --help",
         "keys --help",
         "import --help",

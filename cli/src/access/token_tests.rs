@@ -1,0 +1,312 @@
+//! What the report says about a token, and what the engine decides about requests, agree for random policies and tokens.
+//!
+//! The requests are built here, without the code that the report uses: every combination of the values that occur.
+
+use std::fmt::Write as _;
+
+use callgate_kit::document::parse;
+use callgate_kit::policy::Loaded;
+
+use super::*;
+
+const NOW: u64 = 1_800_000_000;
+
+/// A generator of numbers (SplitMix64). Every run has the same numbers.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let bits = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        bits ^ (bits >> 31)
+    }
+
+    fn one_in(&mut self, most: u64) -> bool {
+        self.next().is_multiple_of(most)
+    }
+
+    fn pick(&mut self, values: &[Value]) -> Value {
+        let index = self.next() % u64::try_from(values.len()).unwrap();
+        values[usize::try_from(index).unwrap()].clone()
+    }
+
+    /// Returns some of the values, at least one.
+    fn some(&mut self, values: &[&str]) -> Value {
+        let some: Vec<&str> = values.iter().copied().filter(|_| self.one_in(2)).collect();
+        if some.is_empty() { json!([values[0]]) } else { json!(some) }
+    }
+}
+
+const OWNERS: [&str; 5] = ["acme", "globex", "red", "blue", "other"];
+const NUMBERS: [Option<&str>; 3] = [None, Some("7"), Some("seven")];
+const TEAMS: [Option<&str>; 3] = [None, Some("red"), Some("blue")];
+const EFFECTS: [&str; 3] = ["read", "write", "destructive"];
+
+fn agent(random: &mut Random, client: &str, endpoints: &[String]) -> Value {
+    let mut agent = json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": client } });
+    // The first agent has the attribute, because bindings need one that has it.
+    if client == "a" || random.one_in(2) {
+        agent["attributes"] = json!({ "team": random.pick(&[json!("red"), json!(["red", "blue"]), json!("blue")]) });
+    }
+    if random.one_in(3) {
+        agent["scopes"] = random.some(&["x", "y"]);
+    }
+    if random.one_in(8) {
+        agent["suspended"] = json!(true);
+    }
+    if random.one_in(8) {
+        agent["expires"] = json!("2020-01-01");
+    }
+    if random.one_in(2) {
+        let names: Vec<&str> = endpoints.iter().map(String::as_str).collect();
+        let mut ceiling = json!({ "effects": random.some(&EFFECTS) });
+        if random.one_in(2) {
+            ceiling["scopes"] = random.some(&["x", "y", "z"]);
+        }
+        if random.one_in(2) {
+            ceiling["endpoints"] = random.some(&names);
+        }
+        agent["at_most"] = ceiling;
+    }
+    agent
+}
+
+fn endpoint(random: &mut Random, id: &str) -> Value {
+    let mut endpoint = json!({
+        "id": id, "methods": [random.pick(&[json!("GET"), json!("POST"), json!("DELETE")])], "path": format!("/{id}/{{owner}}"),
+        "effect": random.pick(&EFFECTS.map(|effect| json!(effect)))
+    });
+    if random.one_in(6) {
+        endpoint["access"] = json!("public");
+        if random.one_in(2) {
+            endpoint["credentials"] = json!("ignore");
+        }
+        return endpoint;
+    }
+    endpoint["scopes"] =
+        random.pick(&[json!("none"), json!(["x"]), json!(["x", "y"]), json!({ "any": ["y", "z"] }), json!(["z"])]);
+    let mut bind = json!({});
+    if random.one_in(2) {
+        let rules = [json!("token.org"), json!("agent.team"), json!({ "in": ["acme", "red"] })];
+        bind["path.owner"] = random.pick(&rules);
+    }
+    if random.one_in(3) {
+        bind["query.q"] = random.pick(&[json!("token.n"), json!({ "at_most": 9 })]);
+    }
+    if random.one_in(4) {
+        bind["header.x-team"] = json!("agent.team");
+    }
+    endpoint["bind"] = bind;
+    if random.one_in(4) {
+        endpoint["agents"] = random.some(&["a", "b"]);
+    }
+    if random.one_in(5) {
+        endpoint["max_age"] = json!("1m");
+    }
+    if random.one_in(8) {
+        endpoint["suspended"] = json!(true);
+    }
+    if random.one_in(10) {
+        endpoint["mode"] = json!("observe");
+    }
+    endpoint
+}
+
+fn policy(random: &mut Random, key: &SigningKey) -> Loaded {
+    let ids: Vec<String> = (0..5).map(|index| format!("e{index}")).collect();
+    let endpoints: Vec<Value> = ids.iter().map(|id| endpoint(random, id)).collect();
+    let document = json!({
+        "callgate": "v1", "name": "random", "mode": "enforce", "gateway": "envoy", "resource": "https://api.example.com",
+        "hosts": ["api.example.com"], "unregistered": random.pick(&[json!("allow"), json!("reject"), json!("reject")]),
+        "issuers": { "corp": {
+            "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
+            "keys": { "jwks": { "keys": [key.public_jwk()] } }
+        } },
+        "agents": { "a": agent(random, "a", &ids), "b": agent(random, "b", &ids) },
+        "limits": { "calls": { "per": "issuer", "rate": "600/1m", "burst": 100 } },
+        "requirements": { "read": { "limits": ["calls"] } },
+        "endpoints": endpoints,
+        "upstream": { "authorization": "remove", "merges": [] }, "audit": { "log": { "allow": false, "deny": false } },
+    });
+    loaded(&document)
+}
+
+fn loaded(document: &Value) -> Loaded {
+    let text = document.to_string();
+    let document = parse("random.json", text.as_bytes()).unwrap_or_else(|problems| panic!("{problems}\n{text}"));
+    compile(document, &environment).unwrap_or_else(|problems| panic!("{problems}\n{text}"))
+}
+
+fn random_token(random: &mut Random, key: &SigningKey) -> String {
+    let client = random.pick(&[json!("a"), json!("a"), json!("b"), json!("c")]);
+    let issued = NOW - if random.one_in(3) { 300 } else { 10 };
+    let mut claims = json!({
+        "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": client, "client_id": client,
+        "iat": issued, "exp": issued + 900, "jti": "j",
+    });
+    let scopes = random.some(&["x", "y", "z"]);
+    if !random.one_in(6) {
+        claims["scope"] =
+            json!(scopes.as_array().unwrap().iter().filter_map(Value::as_str).collect::<Vec<_>>().join(" "));
+    }
+    if !random.one_in(4) {
+        claims["org"] =
+            random.pick(&[json!("acme"), json!(["globex", "acme"]), json!({ "id": "acme" }), json!("other")]);
+    }
+    if !random.one_in(4) {
+        claims["n"] = random.pick(&[json!(7), json!("seven"), json!(["7", "seven"]), json!("7")]);
+    }
+    match random.next() % 16 {
+        0 => claims["exp"] = json!(issued + 1),
+        1 => claims["aud"] = json!("https://other.example.com"),
+        _ => {}
+    }
+    let mut header = key.header();
+    header["typ"] = json!("at+jwt");
+    key.sign(&header, &claims)
+}
+
+/// Returns whether the engine allows some request to an endpoint, with any values.
+fn is_allowed_somehow(loaded: &Loaded, endpoint: &document::Endpoint, token: &str) -> bool {
+    let binds = |part: &str| endpoint.bind.binds(part);
+    let used = |values: [Option<&'static str>; 3], bound: bool| values.into_iter().take(if bound { 3 } else { 1 });
+    let mut owners = OWNERS.into_iter().take(if binds("path.owner") { 5 } else { 1 });
+    owners.any(|owner| {
+        used(NUMBERS, binds("query.q")).any(|number| {
+            used(TEAMS, binds("header.x-team")).any(|team| {
+                let mut path = format!("/{}/{owner}", endpoint.id);
+                if let Some(number) = number {
+                    write!(path, "?q={number}").unwrap();
+                }
+                let method = endpoint.methods[0].as_str();
+                let credential = format!("Bearer {token}");
+                let lines = [
+                    (":method", method),
+                    (":authority", "api.example.com"),
+                    (":path", &*path),
+                    ("authorization", &*credential),
+                ];
+                let headers: Headers = lines.into_iter().chain(team.map(|team| ("x-team", team))).collect();
+                let asked = Asked {
+                    policy: &loaded.policy,
+                    headers: &headers,
+                    body: Body::None,
+                    source: None,
+                    time: NOW,
+                    keys: &[],
+                };
+                let Ok(is_allowed) = decide(&asked, None, |decision, _| matches!(decision, Decision::Allow(_))) else {
+                    panic!("undecided")
+                };
+                is_allowed
+            })
+        })
+    })
+}
+
+#[test]
+fn the_report_and_the_engine_agree() {
+    let mut random = Random(0x0ca1_19a7);
+    let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+    let (mut reached, mut excluded) = (0, 0);
+    for round in 0..40 {
+        let loaded = policy(&mut random, &key);
+        let subject = Subject::new(&loaded, NOW, None).unwrap();
+        for _ in 0..3 {
+            let text = random_token(&mut random, &key);
+            let (facts, caller) = token(&subject, Given { token: &text, keys: &[] }).unwrap();
+            assert_eq!(facts.verified, facts.rejected.is_none(), "{facts:?}");
+            for endpoint in &subject.document.endpoints {
+                let is_listed = caller.reaches.iter().any(|own| own.endpoint == endpoint.id);
+                let why = caller.cannot_reach.iter().find(|own| own.endpoint == endpoint.id);
+                assert_ne!(is_listed, why.is_some());
+                let is_allowed = is_allowed_somehow(&loaded, endpoint, &text);
+                assert_eq!(
+                    is_listed, is_allowed,
+                    "round {round}: {} {why:?}\n{}\n{text}",
+                    endpoint.id, loaded.policy_json
+                );
+                if is_listed { reached += 1 } else { excluded += 1 }
+            }
+        }
+    }
+    assert!(reached > 100 && excluded > 100, "{reached} {excluded}");
+}
+
+/// Returns a policy whose issuer has these keys, and which accepts bound tokens on one endpoint only.
+fn bound_policy(keys: &Value) -> Loaded {
+    loaded(&json!({
+        "callgate": "v1", "name": "bound", "mode": "enforce", "gateway": "envoy", "resource": "https://api.example.com",
+        "hosts": ["api.example.com"],
+        "issuers": { "corp": {
+            "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h", "keys": keys
+        } },
+        "dpop": { "required": false, "algorithms": ["ES256"] },
+        "agents": { "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "a" } } },
+        "limits": { "calls": { "per": "agent", "rate": "60/1m", "burst": 10 } },
+        "endpoints": [
+            { "id": "bound", "methods": ["GET"], "path": "/bound", "effect": "read", "scopes": ["x"], "token": "bound", "limits": ["calls"] },
+            { "id": "other", "methods": ["GET"], "path": "/other", "effect": "read", "scopes": ["y"], "limits": ["calls"] },
+            { "id": "plain", "methods": ["GET"], "path": "/plain", "effect": "read", "scopes": ["x"], "limits": ["calls"] },
+        ],
+        "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": false } },
+    }))
+}
+
+fn sign(key: &SigningKey, changes: Value) -> String {
+    let mut claims = json!({
+        "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "a", "client_id": "a", "iat": NOW - 10,
+        "exp": NOW + 300, "jti": "j", "scope": "x",
+    });
+    claims.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    let mut header = key.header();
+    header["typ"] = json!("at+jwt");
+    key.sign(&header, &claims)
+}
+
+fn reaches(loaded: &Loaded, token: &str) -> (TokenFacts, Vec<String>) {
+    let subject = Subject::new(loaded, NOW, None).unwrap();
+    let (facts, caller) = super::token(&subject, Given { token, keys: &[] }).unwrap();
+    (facts, caller.reaches.into_iter().map(|reached| reached.endpoint).collect())
+}
+
+#[test]
+fn a_bound_token_reaches_what_its_sender_can_reach_with_the_key() {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+    let loaded = bound_policy(&json!({ "jwks": { "keys": [key.public_jwk()] } }));
+    let jkt = SigningKey::generate(Algorithm::Es256).unwrap().thumbprint();
+    let (facts, endpoints) = reaches(&loaded, &sign(&key, json!({ "cnf": { "jkt": jkt } })));
+    assert_eq!(endpoints, ["bound", "plain"]);
+    assert!(facts.verified && facts.bound && facts.agent.as_deref() == Some("a"), "{facts:?}");
+    let (facts, endpoints) = reaches(&loaded, &sign(&key, json!({})));
+    assert_eq!(endpoints, ["plain"]);
+    assert!(facts.verified && !facts.bound);
+}
+
+#[test]
+fn a_token_whose_keys_are_unknown_is_evaluated_and_not_called_verified() {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+    let loaded = bound_policy(&json!({ "remote": { "url": "https://idp.example.com/jwks", "cluster": "idp" } }));
+    let (facts, endpoints) = reaches(&loaded, &sign(&key, json!({})));
+    assert_eq!((facts.verified, facts.rejected.is_some()), (false, false));
+    assert_eq!((endpoints, facts.agent.as_deref()), (vec!["plain".to_owned()], Some("a")));
+    // Everything else about it is still judged.
+    let (facts, endpoints) = reaches(&loaded, &sign(&key, json!({ "exp": NOW - 100, "iat": NOW - 400 })));
+    assert_eq!(facts.rejected.map(|rejected| rejected.reason), Some("token_expired"));
+    assert_eq!(endpoints, [""; 0]);
+}
+
+#[test]
+fn a_forged_token_reaches_nothing() {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+    let loaded = bound_policy(&json!({ "jwks": { "keys": [key.public_jwk()] } }));
+    let other = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+    let (facts, endpoints) = reaches(&loaded, &sign(&other, json!({})));
+    assert_eq!(facts.rejected.map(|rejected| rejected.reason), Some("token_signature"));
+    assert_eq!((facts.verified, endpoints.len()), (false, 0));
+    for text in ["x", "a.b.c", "..."] {
+        let (facts, endpoints) = reaches(&loaded, text);
+        assert!(facts.rejected.is_some() && endpoints.is_empty(), "{text:?}");
+    }
+}
