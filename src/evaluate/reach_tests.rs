@@ -64,7 +64,8 @@ fn decided<T>(
     let headers: Headers =
         [(":method", "GET"), (":path", path), (":authority", "api.example.com"), credential].into_iter().collect();
     let now = Timestamp::from_secs(NOW);
-    let request = Request { headers: &headers, end_of_stream: true, source: None, certificate: None, now, id: DecisionId(7) };
+    let request =
+        Request { headers: &headers, end_of_stream: true, source: None, certificate: None, now, id: DecisionId(7) };
     let (mut cache, recent, mut trace) = (TokenCache::default(), Recent::default(), Trace::new());
     let context = alone(&mut cache, &recent, Some(&mut trace));
     let Outcome::Decided(decision) = evaluate(policy, request, None, context) else { panic!("nothing has a body") };

@@ -3,7 +3,7 @@
 const ROUNDS: u32 = 4_000;
 
 /// Texts that mutations insert, because random bytes rarely contain them.
-const DICTIONARY: [&[u8]; 58] = [
+const DICTIONARY: [&[u8]; 59] = [
     b"%2e",
     b"%2E",
     b"%252e",

@@ -3,9 +3,9 @@
 //! The types in [`document`] hold the policy as written, and the evaluation uses [`Policy`]. No code in this
 //! module accesses a request.
 
-mod actors;
 #[cfg(not(target_arch = "wasm32"))]
 mod access;
+mod actors;
 mod advice;
 mod agents;
 mod api_keys;

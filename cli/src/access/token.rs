@@ -359,8 +359,15 @@ impl Gate<'_> {
         let lines = draft.lines.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let headers: Headers = lines.chain([(name, value.as_str())]).collect();
         let body = draft.body.as_deref().map_or(Body::None, Body::Known);
-        let asked =
-            Asked { policy: &self.policy, headers: &headers, body, source: None, time: self.time, keys: self.keys };
+        let asked = Asked {
+            policy: &self.policy,
+            headers: &headers,
+            body,
+            source: None,
+            certificate: None,
+            time: self.time,
+            keys: self.keys,
+        };
         let mut trace = Trace::new();
         let decided = decide(&asked, Some(&mut trace), |decision, _| {
             let record = serde_json::to_value(decision.record()).unwrap_or_default();
@@ -413,10 +420,10 @@ fn decode(token: &str) -> Option<(Value, Value)> {
 /// Returns the policy's name of the issuer of a token. One segment of an issuer's URL may be a variable.
 fn issuer_of<'d>(document: &'d Document, claims: &Value) -> Option<&'d str> {
     let iss = claims.get("iss")?.as_str()?;
-    let exact = document.issuers.iter().find(|(_, issuer)| issuer.issuer == iss);
+    let exact = document.issuers.iter().find(|(_, issuer)| issuer.issuer.as_deref() == Some(iss));
     let with_variable = || {
         document.issuers.iter().find(|(_, issuer)| {
-            issuer.issuer.split_once('{').is_some_and(|(before, rest)| {
+            issuer.issuer.as_deref().and_then(|own| own.split_once('{')).is_some_and(|(before, rest)| {
                 let after = rest.split_once('}').map_or("", |(_, after)| after);
                 let tenant = iss.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
                 tenant.is_some_and(|tenant| !tenant.contains('/'))

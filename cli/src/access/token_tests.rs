@@ -193,6 +193,7 @@ fn is_allowed_somehow(loaded: &Loaded, endpoint: &document::Endpoint, token: &st
                     headers: &headers,
                     body: Body::None,
                     source: None,
+                    certificate: None,
                     time: NOW,
                     keys: &[],
                 };
