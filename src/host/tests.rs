@@ -9,6 +9,7 @@ use super::fake::Fake;
 use super::root::Root;
 use super::stream::{HttpStream, StreamAction, UPSTREAM_ADDRESS};
 use crate::identity::signature::{Message, StructuredFields, base, read};
+use crate::request::certificate::testing::{Certificate, pem, sha256_hex};
 use crate::request::headers::Headers;
 use crate::testing::{self, NOW, SECRET};
 
@@ -380,4 +381,42 @@ fn starts_one_timer_and_rejects_a_policy_if_that_fails() {
     worker.host.0.fails.set(None);
     assert!(worker.configure(&document().to_string()) && worker.configure(&document().to_string()));
     assert_eq!(worker.host.0.periods.borrow().len(), 1);
+}
+
+/// Returns a policy in which a certificate identifies the caller.
+fn with_certificates() -> Value {
+    testing::document(json!({
+        "tls": { "client_certificates": "validated", "trust_domains": ["example.org"] },
+        "agents": { "w": { "owner": "o", "identity": { "spiffe": "spiffe://example.org/w" } } },
+        "endpoints": [{ "id": "e", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none",
+                        "authenticate": "certificate" }]
+    }))
+}
+
+#[test]
+fn the_certificate_of_the_connection_identifies_the_caller() {
+    const DIGEST: &[u8] = b"connection\0sha256_peer_certificate_digest";
+    const PEM: &[u8] = b"connection\0peer_certificate";
+    let worker = Worker::new(&with_certificates());
+    let der = Certificate { uris: &["spiffe://example.org/w"], ..Certificate::default() }.der();
+    let decide = || {
+        let lines = [(":method", "GET"), (":path", "/"), (":authority", "api.example.com")];
+        let action = worker.stream(&lines).on_request_headers(true);
+        (action, worker.host.record().unwrap()["reason"].as_str().unwrap().to_owned())
+    };
+    let set = |path: &[u8], value: &str| {
+        worker.host.0.properties.borrow_mut().insert(path.to_vec(), value.as_bytes().to_vec());
+    };
+    assert_eq!(decide(), (StreamAction::Pause, "credentials_missing".into()));
+    set(DIGEST, &sha256_hex(&der));
+    assert_eq!(decide(), (StreamAction::Pause, "credentials_missing".into()), "without PEM");
+    set(PEM, &pem(&Certificate::default().der()));
+    assert_eq!(decide(), (StreamAction::Pause, "certificate_name".into()), "another certificate");
+    set(PEM, &pem(&der));
+    assert_eq!(decide(), (StreamAction::Continue, "allowed".into()));
+    assert_eq!(worker.host.record().unwrap()["certificate"]["spiffe"], "spiffe://example.org/w");
+    set(DIGEST, "");
+    assert_eq!(decide(), (StreamAction::Pause, "credentials_missing".into()), "a connection without a certificate");
+    worker.host.0.fails.set(Some("property"));
+    assert_eq!(decide().0, StreamAction::Pause);
 }

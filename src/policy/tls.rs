@@ -45,7 +45,7 @@ impl CertificateRules {
                 );
             }
         }
-        let texts = |texts: &[String]| texts.iter().map(|text| text.as_str().into()).collect();
+        let texts = |texts: &[String]| -> Vec<Box<str>> { texts.iter().map(|text| text.as_str().into()).collect() };
         let accepts =
             |endpoint: &Endpoint| endpoint.access == Access::Known && endpoint.accepts(Authenticate::Certificate);
         let has_name =

@@ -75,6 +75,23 @@ impl Workloads {
                 );
             }
         }
+        for (name, identity) in
+            document.agents.iter().filter_map(|(name, agent)| Some((name, agent.identity.as_ref()?)))
+        {
+            // The subject of a JWT-SVID is its SPIFFE ID.
+            let issuer = identity.issuer.as_ref().and_then(|name| document.issuers.get(name));
+            let subject = identity.subject.as_ref().filter(|_| issuer.is_some_and(|own| own.trust_domain.is_some()));
+            let other = subject.and_then(|id| self.find(id)).and_then(|agent| agents.get(agent as usize));
+            if let Some(other) = other.filter(|other| *other.name != **name) {
+                findings.error(
+                    place.field(name).field("identity").field("subject"),
+                    format!(
+                        "agent `{}` has this SPIFFE ID, and each credential must identify one agent; remove one of them",
+                        other.name
+                    ),
+                );
+            }
+        }
         let proxies = document.tls.iter().flat_map(|tls| &tls.proxies);
         for (index, proxy) in proxies.enumerate() {
             if let Some(agent) = self.find(proxy).and_then(|agent| agents.get(agent as usize)) {

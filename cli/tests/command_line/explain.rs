@@ -256,3 +256,23 @@ fn suggests_the_nearest_endpoint() {
     assert_eq!(allowlist["facts"][0]["name"], "nearest");
     assert_eq!(allowlist["facts"][0]["value"], "`repos.get` (GET /repos/{owner}/{repo}): trailing slash");
 }
+
+#[test]
+fn explains_what_a_client_certificate_contains_and_whom_it_identifies() {
+    let explain = |certificate: &str, path: &str| {
+        let policy = "test-harness/corpus/policies/certificates.yaml";
+        callgate(&format!("explain {policy} --path {path} --certificate {certificate}"))
+    };
+    let certificate = "src/request/certificate/openssl.pem";
+    let out = explain(&format!("@{certificate}"), "/jobs/7").fine();
+    assert!(out.contains("pass  certificate     spiffe: spiffe://example.org/ns/prod/agent, sha256: "), "{out}");
+    assert!(out.contains("\nDENY  403 agent_unknown\n"), "{out}");
+    // Of a chain, the leaf counts.
+    let pem = std::fs::read_to_string(format!("{}/../{certificate}", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let chain = file("chain.pem", format!("leaf\n{pem}{pem}"));
+    assert!(explain(&format!("@{chain}"), "/jobs/7").fine().contains("\nDENY  403 agent_unknown\n"));
+    for wrong in ["nothing", "@examples/quickstart/keys/es256.jwk.json"] {
+        let told = explain(wrong, "/jobs/7").failed(1);
+        assert!(told.contains("--certificate: ") && told.contains(" is no certificate; expected one in PEM"), "{told}");
+    }
+}

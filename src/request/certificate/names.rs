@@ -114,9 +114,8 @@ fn is_authority(der: &[u8]) -> Option<bool> {
     let mut constraints = Elements::of(outside.next(Tag::Sequence)?)?;
     outside.end()?;
     let is_authority = match constraints.optional(Tag::Boolean)? {
-        None => false,
         // Some authorities write the default.
-        Some([0x00]) => false,
+        None | Some([0x00]) => false,
         Some([0xff]) => true,
         Some(_) => return None,
     };
