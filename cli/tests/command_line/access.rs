@@ -24,9 +24,9 @@ anyone, without a credential
 
 coding-agent (platform@example.com)
   repos.get                GET /repos/{owner}/{repo}        read; token; only where path.owner =
-                                                            token.org; only where path.repo = gateway
-                                                            or website; limit calls: 600/1m, burst
-                                                            100, per agent
+                                                            token.org; only where path.repo =
+                                                            gateway or website; limit calls: 600/1m,
+                                                            burst 100, per agent
 ";
     assert!(rest.starts_with(expected), "{rest}");
     assert!(out.contains("\nmigration-agent (platform@example.com): SUSPENDED, every request is denied\n"), "{out}");
