@@ -49,8 +49,8 @@ fn rejects_invalid_variations() {
         ("/limits/org/per", json!(["token./a~2"]), "limits.org.per[0]: invalid JSON pointer"),
         (
             "/limits/org/per",
-            json!("agent.tenent"),
-            "limits.org.per[0]: no agent has the attribute `tenent`; did you mean `tenant`?",
+            json!("agent.tenants"),
+            "limits.org.per[0]: no agent has the attribute `tenants`; did you mean `tenant`?",
         ),
         ("/limits/org/per", json!(["token.org", "token.org"]), "limits.org.per[1]: this is listed twice"),
         (

@@ -104,12 +104,12 @@ fn why_not(reachable: Reachable) -> Option<String> {
 /// Returns which credentials an endpoint accepts if the agent can have none of them.
 fn lacks_credential(raw: Option<&document::Agent>, endpoint: &Endpoint) -> Option<String> {
     // An unregistered client has a token.
-    let identity = raw.map_or(Some(()), |raw| raw.identity.as_ref().map(|_| ()));
+    let has_identity = raw.is_none_or(|raw| raw.identity.is_some());
     let has = |kind: &str| match kind {
         "signature" | "web-bot-auth" => raw.is_some_and(|raw| raw.signing_keys.is_some()),
         "api-key" => raw.is_some_and(|raw| raw.api_keys.is_some()),
         // A token, or a certificate that the entry describes.
-        _ => identity.is_some(),
+        _ => has_identity,
     };
     let accepted: Vec<&str> = endpoint.accepted_credentials().iter().map(|kind| kind.name()).collect();
     let lacks = !accepted.iter().any(|kind| has(kind));

@@ -199,8 +199,9 @@ impl<'a> Subject<'a> {
 
     /// Returns the endpoints to report, compiled and as written.
     fn endpoints(&self) -> impl Iterator<Item = (&callgate::policy::Endpoint, &callgate::document::Endpoint)> {
+        let only = self.endpoint;
         let all = self.loaded.policy.endpoints().iter().zip(&self.document.endpoints);
-        all.filter(|(endpoint, _)| self.endpoint.is_none_or(|only| *endpoint.id == *only))
+        all.filter(move |(endpoint, _)| only.is_none_or(|only| *endpoint.id == *only))
     }
 
     /// Returns the attributes of an agent.

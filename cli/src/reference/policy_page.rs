@@ -178,7 +178,7 @@ const CHAPTERS: [Chapter; 18] = [
         title: "Limits",
         about: "How often agents may send requests, and how often credentials from one source may fail.",
         fields: &["limits", "auth_failure_limit"],
-        definitions: &["Limit", "LimitKey", "Dimension", "AuthFailureLimit", "SourceRate"],
+        definitions: &["Limit", "LimitKey", "Dimension", "LimitNumbers", "AuthFailureLimit", "SourceRate"],
     },
     Chapter {
         title: "Request signatures",

@@ -24,9 +24,9 @@ anyone, without a credential
 
 coding-agent (platform@example.com)
   repos.get                GET /repos/{owner}/{repo}        read; token; only where path.owner =
-                                                            token.org; only where path.repo = gateway
-                                                            or website; limit calls: 600/1m, burst
-                                                            100, per agent
+                                                            token.org; only where path.repo =
+                                                            gateway or website; limit calls: 600/1m,
+                                                            burst 100, per agent
 ";
     assert!(rest.starts_with(expected), "{rest}");
     assert!(out.contains("\nmigration-agent (platform@example.com): SUSPENDED, every request is denied\n"), "{out}");
@@ -43,8 +43,8 @@ fn one_agent_and_one_endpoint_can_be_selected() {
     assert!(reached["bindings"].as_array().unwrap().contains(&repo), "{reached}");
     assert_eq!(reached["limits"][1]["per"], serde_json::json!(["agent", "endpoint"]));
     for (arguments, says) in [
-        ("--agent review-agnt", "--agent: unknown `review-agnt`; did you mean `review-agent`?"),
-        ("--endpoint pulls.creat", "--endpoint: unknown `pulls.creat`; did you mean `pulls.create`?"),
+        ("--agent review-agents", "--agent: unknown `review-agents`; did you mean `review-agent`?"),
+        ("--endpoint pulls.created", "--endpoint: unknown `pulls.created`; did you mean `pulls.create`?"),
     ] {
         let error = callgate(&format!("access {POLICY} {arguments}")).failed(1);
         assert!(error.contains(says), "{error}");
