@@ -10,6 +10,7 @@ mod documents;
 mod fixtures;
 mod format;
 mod judge;
+mod lists;
 mod load;
 mod merge;
 mod moment;
