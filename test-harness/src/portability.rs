@@ -58,6 +58,8 @@ const DOES: [(&str, &[&str], Option<Feature>); 15] = [
     ("API keys, and several kinds of credentials", &["api-keys", "either"], None),
     ("Client certificates", &["certificates"], Some(Feature::Certificates)),
     ("Keys that the gate fetches", &["fetched-keys"], Some(Feature::FetchedKeys)),
+    ("Revoked credentials", &["revocation"], None),
+    ("Lists of revoked credentials that the gate fetches", &["revocation-lists"], Some(Feature::RevocationLists)),
     ("Allowlist, scopes and bindings", &["endpoints", "scopes", "bindings", "binding-operators", "public"], None),
     ("Answers, records and identity headers", &["answers", "audit", "upstream", "upstream-claims", "metadata"], None),
     ("Observe mode", &["observe", "observe-endpoint"], None),

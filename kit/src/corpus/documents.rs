@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use callgate::Timestamp;
 use callgate::document::Place;
 use callgate::{CallResult, DocumentCall};
 use serde::Deserialize;
@@ -9,6 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::bytes::Bytes;
 use super::fixtures::Fixtures;
+use super::lists::List;
 use super::reader::Reader;
 
 /// More keys than any set that the gate accepts.
@@ -33,13 +35,28 @@ static NOT_FOUND: Published = Published::Response { status: 404, body: Vec::new(
 
 /// The documents of a case, by authority and path of their URLs.
 #[derive(Clone, Debug, Default)]
-pub struct Documents(BTreeMap<String, Published>);
+pub struct Documents {
+    published: BTreeMap<String, Published>,
+    /// Lists of revoked credentials. They state times, so they are published [at](Documents::at) a time.
+    lists: BTreeMap<String, List>,
+}
 
 impl Documents {
     /// Returns what the server answers to a request for this path.
     #[must_use]
     pub fn get(&self, authority: &str, path: &str) -> &Published {
-        self.0.get(&format!("{authority}{path}")).unwrap_or(&NOT_FOUND)
+        self.published.get(&format!("{authority}{path}")).unwrap_or(&NOT_FOUND)
+    }
+
+    /// Returns the documents with the lists of revoked credentials, made for this `now`.
+    #[must_use]
+    pub fn at(&self, now: Timestamp) -> Self {
+        let mut documents = self.clone();
+        for (name, list) in &self.lists {
+            let published = Published::Response { status: 200, body: list.make(now) };
+            documents.published.insert(name.clone(), published);
+        }
+        documents
     }
 
     /// Returns the result of a call of an engine.
@@ -65,10 +82,13 @@ impl Documents {
                 reader.error(&place, "invalid URL; expected one such as `https://idp.example.com/jwks`");
                 continue;
             };
-            if document.is_null() {
-                self.0.remove(name);
-            } else if let Some(document) = read(reader, fixtures, &place, document) {
-                self.0.insert(name.to_owned(), document);
+            self.published.remove(name);
+            self.lists.remove(name);
+            if document.get("list").is_some() {
+                self.lists.extend(List::read(reader, fixtures, &place, document).map(|list| (name.to_owned(), list)));
+            } else if !document.is_null() {
+                self.published
+                    .extend(read(reader, fixtures, &place, document).map(|document| (name.to_owned(), document)));
             }
         }
     }
@@ -94,7 +114,10 @@ fn read(reader: &mut Reader<'_>, fixtures: &Fixtures, place: &Place, document: &
         return Some(Published::Unavailable);
     }
     if !document.is_object() {
-        reader.error(place, "expected `{ keys: [...] }`, `{ status: 404, body: ... }` or `unavailable`");
+        reader.error(
+            place,
+            "expected `{ keys: [...] }`, `{ list: {...} }`, `{ status: 404, body: ... }` or `unavailable`",
+        );
         return None;
     }
     let Response { status, keys, body } = reader.read(place, document)?;

@@ -11,6 +11,7 @@ mod documents;
 mod fixtures;
 mod format;
 mod judge;
+mod lists;
 mod load;
 mod merge;
 mod moment;

@@ -62,7 +62,7 @@ pub fn one_as(
     for index in case.before.iter().chain([&index]) {
         let (case, policy) = (suite.cases.get(*index)?, suite.policies.get(case.policy)?);
         let call = received(case.call(suite.now));
-        let seen = gate.decide(&call, case.at.from(suite.now), &case.documents);
+        let seen = gate.decide(&call, case.at.from(suite.now), &case.documents.at(suite.now));
         differences.extend(self::differences(case, policy, &gate.engine.policy().version, &call, &seen));
     }
     Some(differences)
@@ -75,7 +75,7 @@ pub fn seen(suite: &Suite, policies: &[Arc<callgate::Policy>], index: usize) -> 
     let mut gate = Gate::new(policies.get(case.policy)?);
     let cases = case.before.iter().chain([&index]).filter_map(|index| suite.cases.get(*index));
     cases.map(|case| (case, case.call(suite.now))).fold(None, |_, (case, call)| {
-        let seen = gate.decide(&call, case.at.from(suite.now), &case.documents);
+        let seen = gate.decide(&call, case.at.from(suite.now), &case.documents.at(suite.now));
         Some((call, seen))
     })
 }

@@ -280,7 +280,8 @@ fn listener(suite: usize, policy: usize) -> String {
     format!("corpus-{suite}-{policy}")
 }
 
-fn now() -> Result<Timestamp> {
+/// Returns the time of day.
+pub(super) fn now() -> Result<Timestamp> {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is set before 1970")?;
     Ok(Timestamp::from_secs(since.as_secs()))
 }

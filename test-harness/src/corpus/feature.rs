@@ -37,6 +37,8 @@ pub enum Feature {
     Outcomes,
     /// Records of malformed requests, which the gateway's server answers itself.
     OwnAnswers,
+    /// Lists of revoked credentials that the gate fetches.
+    RevocationLists,
     /// Signatures, each accepted once.
     Signatures,
     /// Bodies that are forwarded as they arrive.
@@ -59,6 +61,7 @@ impl Feature {
             ("endpoints", "rpc") => Some(Self::Operations),
             ("tls", _) | ("agents", "certificate" | "spiffe") => Some(Self::Certificates),
             ("dpop", _) | (_, "token") => Some(Self::Proofs),
+            ("revocations", _) => Some(Self::RevocationLists),
             ("audit", "outcome") => Some(Self::Outcomes),
             ("signatures" | "web_bot_auth" | "body_check" | "max_body" | "held_bodies", _)
             | (_, "signature" | "authenticate" | "replay" | "signing_keys") => Some(Self::Signatures),
@@ -89,6 +92,7 @@ impl fmt::Display for Feature {
             Self::Proofs => "proofs of possession",
             Self::OwnAnswers => "records of malformed requests, which nginx answers",
             Self::Outcomes => "outcomes in records",
+            Self::RevocationLists => "lists of revoked credentials",
             Self::Signatures => "request signatures",
             Self::Streams => "streamed bodies",
             Self::Unannounced => "bodies without an announced length",

@@ -73,8 +73,10 @@ fn clusters(policy: &Value) -> BTreeSet<String> {
 
 /// Visits the names of the clusters from which a policy fetches documents.
 fn each_cluster(policy: &mut Value, visit: &mut impl FnMut(&mut String)) {
-    if let Some(issuers) = policy.get_mut("issuers") {
-        each_cluster_in(issuers, visit);
+    for member in ["issuers", "revocations"] {
+        if let Some(part) = policy.get_mut(member) {
+            each_cluster_in(part, visit);
+        }
     }
 }
 

@@ -84,7 +84,8 @@ async fn serve(listener: TcpListener, documents: Arc<Documents>) {
 fn answer(request: &Request<Incoming>, documents: &Documents) -> io::Result<Response<Full<Bytes>>> {
     let authority = request.headers().get(HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let path = request.uri().path_and_query().map_or("", |path| path.as_str());
-    match documents.get(authority, path) {
+    let now = super::envoy::now().map_err(io::Error::other)?;
+    match documents.at(now).get(authority, path) {
         Published::Response { status, body } => {
             let mut response = Response::new(Full::new(Bytes::from(body.clone())));
             *response.status_mut() = StatusCode::from_u16(*status).map_err(io::Error::other)?;

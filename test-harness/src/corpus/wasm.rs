@@ -248,7 +248,8 @@ impl Gate {
                 let now = case.at.from(suite.now);
                 self.vm.pass(Duration::from_nanos(now.as_nanos().saturating_sub(latest.as_nanos())));
                 latest = latest.max(now);
-                self.request(&request, &case.documents).map_err(|trap| anyhow!("{}: {trap}", case.name))?
+                self.request(&request, &case.documents.at(suite.now))
+                    .map_err(|trap| anyhow!("{}: {trap}", case.name))?
             } else {
                 self.vm.request(&request)
             };
