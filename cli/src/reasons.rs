@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(with_code("callgate_token_expired"), [Reason::TokenExpired]);
         let failed = with_code("signature_failed");
         assert_eq!((failed.first(), failed.len()), (Some(&Reason::SignatureFailed), 4));
-        assert_eq!(with_code(AGENT_REFUSED).len(), 4);
+        assert_eq!(with_code(AGENT_REFUSED).len(), 5);
         assert!(with_code("no_such").is_empty());
     }
 }

@@ -13,7 +13,7 @@ use super::form;
 #[serde(deny_unknown_fields)]
 pub struct Tls {
     /// `validated`: the listener accepts only certificates that it validated against certificate authorities of your choice. Callgate
-    /// cannot verify this itself; `callgate check --gateway` reads the gateway's configuration and reports listeners that do not.
+    /// cannot verify this itself; `check --gateway` reads the gateway's configuration and reports listeners that do not.
     pub client_certificates: ClientCertificates,
     /// The SPIFFE trust domains whose certificates the listener validates, such as `example.org`. A SPIFFE ID of another trust domain
     /// identifies nobody. With more than one, the listener needs a validator that knows which authority belongs to which trust domain,

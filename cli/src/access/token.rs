@@ -197,6 +197,7 @@ impl<'a> Bearer<'a> {
                     return Ok(why);
                 }
                 let (again, _) = self.ask_reissued(draft)?;
+                self.facts.agent = self.facts.agent.take().or_else(|| again.agent.clone());
                 Ok(again.blocking(bound).map(describe))
             }
             Credential::Rejected => {

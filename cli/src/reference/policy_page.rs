@@ -23,7 +23,7 @@ struct Chapter {
 }
 
 /// The chapters, beginning with the document itself.
-const CHAPTERS: [Chapter; 18] = [
+const CHAPTERS: [Chapter; 19] = [
     Chapter {
         title: "The document",
         about: "The fields at the top level of a policy. Each of the following chapters describes one or more of them.",
@@ -202,6 +202,14 @@ const CHAPTERS: [Chapter; 18] = [
         definitions: &["Delegation", "PriorActors", "ActorIdentity", "DelegationRequirement"],
     },
     Chapter {
+        title: "Revocation",
+        about: "The credentials that are rejected although they are valid: entries of the policy, and a list that the gate fetches. \
+                `suspended` of agents, issuers and endpoints rejects everything of one of them, and an endpoint states whether open streams are \
+                checked again (`streams`). [A token leaked](../guides/a-token-leaked.md) shows what to do in an emergency.",
+        fields: &["revoked", "revocations"],
+        definitions: &["Revoked", "Revocations", "RemoteRevocations", "OnStale", "Streams"],
+    },
+    Chapter {
         title: "Bodies",
         about: "How the bodies of signed requests are held until they are verified.",
         fields: &["max_body", "held_bodies", "body_check"],
@@ -265,6 +273,9 @@ const CHAPTERS: [Chapter; 18] = [
             "FetchedUrl",
             "Address",
             "Tenant",
+            "TrustDomain",
+            "SpiffeId",
+            "SpiffePattern",
             "Network",
             "VariableName",
         ],

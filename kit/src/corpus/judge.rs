@@ -21,8 +21,8 @@ const OF_THE_CONNECTION: [&str; 6] =
     ["connection", "keep-alive", "te", "transfer-encoding", "content-length", "upgrade"];
 
 /// The headers that the gate adds for the upstream, without the prefix.
-const OURS: [&str; 10] =
-    ["agent", "issuer", "tenant", "client", "subject", "scopes", "endpoint", "decision", "policy", "observed"];
+const OURS: [&str; 11] =
+    ["agent", "issuer", "tenant", "client", "subject", "chain", "scopes", "endpoint", "decision", "policy", "observed"];
 
 /// The observed result of a request in an engine.
 #[derive(Clone, Debug)]

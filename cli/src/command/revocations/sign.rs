@@ -33,7 +33,7 @@ const MOST_AHEAD: u64 = 60;
 /// With --out, the file is replaced as a whole, and the time of the new list is always later than that of the list in the file.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The file of the list, which `callgate revoke --feed` writes
+    /// The file of the list, which `callgate revoke` writes with `--feed`
     feed: PathBuf,
     /// The private key whose public key the policy has in `revocations.signed_by`, a JWK or PEM: @FILE, - for standard input, or
     /// env:NAME
