@@ -111,7 +111,7 @@ fn moment(policy: &Policy, now: Timestamp) -> Moment {
 
 impl<'p> Presented<'p> {
     /// Returns the verified credentials of a request.
-    fn of(facts: &Facts<'p>) -> Self {
+    pub(super) fn of(facts: &Facts<'p>) -> Self {
         let key = facts.signature.as_ref().and_then(|signature| signature.key.thumbprint);
         let keys = [
             key.map(|key| Mark::of_hash(&key.0)),
