@@ -182,7 +182,7 @@ pub struct Document {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, Vec<form::Name>>"))]
     pub groups: BTreeMap<String, Vec<String>>,
-    /// The credentials that are rejected although they are valid. All policies of this name in a gateway apply the entries of the newest.
+    /// The credentials that are rejected although they are valid.
     #[serde(default)]
     pub revoked: Vec<Revoked>,
     /// The list of revoked credentials that the gate fetches. Default: none.

@@ -89,7 +89,7 @@ record! {
         /// and ends with `…`.
         #[serde(skip_serializing_if = "Option::is_none")]
         client: Option<Cow<'r, str>>,
-        /// The subject, from the token. If the policy sets `audit.subject: hash`, it is `hmac:` and the first 16 hexadecimal
+        /// The subject, from the token, or the SPIFFE ID of the client certificate that identified the caller. If the policy sets `audit.subject: hash`, it is `hmac:` and the first 16 hexadecimal
         /// digits of HMAC-SHA-256 over the subject.
         #[serde(skip_serializing_if = "Option::is_none")]
         subject: Option<Cow<'r, str>>,

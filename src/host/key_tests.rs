@@ -425,3 +425,78 @@ fn a_key_returns_when_the_other_issuer_loses_it() {
     worker.respond_to(3, "200", &key_set(&[(2, "own")]));
     assert_eq!(worker.request(&token(1, "k"), true).1, StreamAction::Continue);
 }
+
+fn with_list(changes: Value) -> Value {
+    let remote = json!({ "url": "https://r.example.com/list", "cluster": "r" });
+    let usual = json!({ "remote": remote, "trusted": true, "on_stale": "deny" });
+    with(document(json!({})), json!({ "issuers": { "corp": inline_issuer() }, "revocations": with(usual, changes) }))
+}
+
+fn inline_issuer() -> Value {
+    json!({
+        "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
+        "keys": { "jwks": { "keys": [with(Signs::P256(1).jwk(), json!({ "kid": "k" }))] } },
+    })
+}
+
+fn list(entries: Value) -> String {
+    json!({ "iat": NOW, "exp": NOW + 600, "entries": entries }).to_string()
+}
+
+#[test]
+fn a_request_waits_for_the_first_list_of_revoked_credentials() {
+    for (entries, continued, answers) in
+        [(json!([]), 1, &[][..]), (json!([{ "agent": "a" }]), 0, &[(403, "callgate_agent_suspended".to_owned())][..])]
+    {
+        let mut worker = Worker::new(&with_list(json!({})));
+        let (_stream, action) = worker.request(&token(1, "k"), true);
+        assert_eq!((action, worker.calls()), (StreamAction::Pause, 0));
+        worker.tick(25);
+        assert_eq!(*worker.host.0.calls.borrow(), ["r /list"]);
+        worker.respond("200", &list(entries.clone()));
+        assert_eq!((worker.host.0.continued.get(), &worker.answers()[..]), (continued, answers), "{entries}");
+    }
+}
+
+#[test]
+fn a_list_that_fails_denies_what_waits() {
+    for (status, body) in [("500", ""), ("", ""), ("200", "{}")] {
+        let mut worker = Worker::new(&with_list(json!({})));
+        let (_stream, _) = worker.request(&token(1, "k"), true);
+        worker.tick(25);
+        worker.respond(status, body);
+        assert_eq!(worker.answers(), [(503, "callgate_revocations_unavailable".to_owned())], "{status}");
+        assert_eq!(worker.host.0.continued.get(), 0);
+    }
+}
+
+#[test]
+fn lists_and_their_failures_are_counted() {
+    let mut worker = Worker::new(&with_list(json!({ "stale_after": "1h" })));
+    let count = |worker: &Worker, name: &str| {
+        let metrics = worker.host.0.metrics.borrow();
+        metrics.iter().filter(|(own, _)| own == name).map(|(_, value)| *value).sum::<i64>()
+    };
+    worker.tick(1_000);
+    worker.respond("200", &list(json!([{ "agent": "nobody" }])));
+    worker.tick(11_000);
+    worker.respond("503", "");
+    worker.tick(11_000);
+    worker.respond("200", "[]");
+    worker.tick(1_000);
+    for (name, expected) in [("fetched", 1), ("fetch_failed", 1), ("refused", 1), ("ignored", 1), ("age_seconds", 23)] {
+        assert_eq!(count(&worker, &format!("callgate.revocations.{name}")), expected, "{name}");
+    }
+    assert_eq!(count(&worker, "callgate.keys.fetched"), 0);
+}
+
+#[test]
+fn a_list_can_be_larger_than_a_key_set() {
+    let mut worker = Worker::new(&with_list(json!({})));
+    worker.tick(1_000);
+    let many: Vec<_> = (0..20_000).map(|n| json!({ "issuer": "corp", "jti": format!("t-{n}") })).collect();
+    let body = list(many.into());
+    assert!(body.len() > crate::identity::token::MAX_FETCHED_BYTES);
+    worker.respond("200", &body);
+    assert_eq!(worker.request(&token(1, "k"), true).1, StreamAction::Continue, "its `jti` is another one");
+}

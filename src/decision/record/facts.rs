@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use super::{CertificateRecord, ProofKind, Record, RpcRecord, Scopes, Verdict, WouldDeny, milliseconds, redact};
 use crate::allowlist::operations::OperationKind;
-use crate::decision::{Allow, BodySeen, Decision, Deny, Facts, Ground, RpcFacts, Rule, Serve};
+use crate::decision::{Allow, BodySeen, Caller, Decision, Deny, Facts, Ground, Proven, RpcFacts, Rule, Serve};
 use crate::document::Authenticate;
 use crate::identity::crypto::{first, sha256};
 use crate::identity::token::{Chain, VerifiedToken};
@@ -75,7 +75,7 @@ impl<'r> Record<'r> {
             issuer: token.map(|token| token.issuer_name()),
             tenant: token.and_then(|token| token.tenant()),
             client: token.and_then(|token| Some(of_token(token, token.client()?))),
-            subject: token.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
+            subject: subject(token, facts),
             chain: token.and_then(|token| Some(chain(token, token.chain()?, facts))).unwrap_or_default(),
             scopes: Scopes { token, agent: facts.agent.filter(|_| has_credential) },
             token: token.map(|token| token.token_hash()),
@@ -193,6 +193,19 @@ fn escaped(text: Cow<'_, [u8]>) -> Cow<'_, str> {
 /// Returns a claim of a token. Whether the token contains only plain characters was determined when it was verified.
 fn of_token<'t>(token: &VerifiedToken, claim: &'t str) -> Cow<'t, str> {
     if token.is_plain() { Cow::Borrowed(claim) } else { visible(claim) }
+}
+
+/// Returns the subject as the upstream gets it: that of the token, or the SPIFFE ID of a certificate that identifies the caller.
+fn subject<'r>(token: Option<&'r VerifiedToken>, facts: &'r Facts<'_>) -> Option<Cow<'r, str>> {
+    match (&facts.caller, token) {
+        (Some(Caller { by: Proven::Certificate(certificate), .. }), _) => {
+            // The characters of a SPIFFE ID need no escaping.
+            let id = certificate.spiffe_id()?;
+            let key = facts.policy.audit.subject_key.as_ref();
+            Some(key.map_or(Cow::Borrowed(id), |key| Cow::Owned(key.hash(id))))
+        }
+        (_, token) => token.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
+    }
 }
 
 fn shown_subject<'s>(token: &VerifiedToken, subject: &'s str, policy: &Policy) -> Cow<'s, str> {

@@ -23,13 +23,11 @@ pub(crate) enum Kind {
     Thumbprint,
     /// All tokens of an issuer.
     Issuer,
-    /// All requests to an endpoint. Policies of one name tell each other which endpoints are suspended.
-    Endpoint,
 }
 
 impl Kind {
     /// All kinds, in their order.
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Token,
         Self::Jti,
         Self::Subject,
@@ -39,7 +37,6 @@ impl Kind {
         Self::Kid,
         Self::Thumbprint,
         Self::Issuer,
-        Self::Endpoint,
     ];
 
     /// Returns whether an entry names a key. Who has a stolen key can choose the time at which something was issued, so such entries
@@ -68,7 +65,7 @@ impl Mark {
         Self(u128::from_be_bytes(first(*hash)))
     }
 
-    /// Returns the mark of something that the policy names: an agent, an endpoint.
+    /// Returns the mark of an agent, by its name in the policy.
     pub(crate) fn of_name(name: &str) -> Self {
         Self::of(&[Some(name)])
     }

@@ -46,7 +46,7 @@ fn applies(entry: &Entry<'_>, issued: Option<Timestamp>, moment: Moment) -> bool
 
 fn entries() -> impl Strategy<Value = Vec<Entry<'static>>> {
     let time = prop::option::weighted(0.7, (0..40_u64).prop_map(secs));
-    let kind = prop::sample::select(vec![Kind::Jti, Kind::Agent, Kind::Kid, Kind::Endpoint]);
+    let kind = prop::sample::select(vec![Kind::Token, Kind::Agent, Kind::Kid, Kind::Issuer]);
     let entry = (kind, 0..3_u128, time.clone(), time).prop_map(|(kind, mark, issued_before, until)| Entry {
         kind,
         mark: mark::Mark(mark),
