@@ -21,7 +21,7 @@ const MARKS: [&str; 2] =
     ["<!-- portability: made by `cargo harness portability --write` -->\n", "<!-- portability: end -->\n"];
 
 /// The features of the gate, the files of cases that show them, and the host feature that each one requires. Each file belongs to one line.
-const DOES: [(&str, &[&str], Option<Feature>); 15] = [
+const DOES: [(&str, &[&str], Option<Feature>); 18] = [
     (
         "Ambiguous requests are rejected",
         &[
