@@ -57,6 +57,12 @@ impl Allow<'_> {
 impl<'r> Record<'r> {
     fn of(facts: &'r Facts<'_>, (decision, reason, rule): (Verdict, &'static str, Rule<'r>)) -> Self {
         let token = facts.token.as_deref();
+        // Next to a token, a certificate may identify the caller. The record has the token's hash, and names whom the upstream sees.
+        let workload = match &facts.caller {
+            Some(Caller { by: Proven::Certificate(certificate), .. }) => Some(certificate),
+            _ => None,
+        };
+        let named = token.filter(|_| workload.is_none());
         let has_credential =
             token.is_some() || facts.signature.is_some() || facts.api_key.is_some() || facts.certificate.is_some();
         let accepts_several = facts.endpoint.is_some_and(|endpoint| endpoint.authenticate.len() > 1);
@@ -72,12 +78,15 @@ impl<'r> Record<'r> {
             id: Some(facts.request.id),
             time_ms: Some(milliseconds(facts.request.now)),
             agent: facts.agent.map(|agent| &*agent.name),
-            issuer: token.map(|token| token.issuer_name()),
-            tenant: token.and_then(|token| token.tenant()),
-            client: token.and_then(|token| Some(of_token(token, token.client()?))),
-            subject: subject(token, facts),
-            chain: token.and_then(|token| Some(chain(token, token.chain()?, facts))).unwrap_or_default(),
-            scopes: Scopes { token, agent: facts.agent.filter(|_| has_credential) },
+            issuer: named.map(|token| token.issuer_name()),
+            tenant: named.and_then(|token| token.tenant()),
+            client: named.and_then(|token| Some(of_token(token, token.client()?))),
+            subject: match workload {
+                Some(certificate) => certificate.spiffe_id().map(|id| of_workload(id, facts.policy)),
+                None => named.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
+            },
+            chain: named.and_then(|token| Some(chain(token, token.chain()?, facts))).unwrap_or_default(),
+            scopes: Scopes { token: named, agent: facts.agent.filter(|_| has_credential) },
             token: token.map(|token| token.token_hash()),
             api_key: facts.api_key.map(|key| &*key.name),
             certificate: certificate(facts),
@@ -195,17 +204,9 @@ fn of_token<'t>(token: &VerifiedToken, claim: &'t str) -> Cow<'t, str> {
     if token.is_plain() { Cow::Borrowed(claim) } else { visible(claim) }
 }
 
-/// Returns the subject as the upstream gets it: that of the token, or the SPIFFE ID of a certificate that identifies the caller.
-fn subject<'r>(token: Option<&'r VerifiedToken>, facts: &'r Facts<'_>) -> Option<Cow<'r, str>> {
-    match (&facts.caller, token) {
-        (Some(Caller { by: Proven::Certificate(certificate), .. }), _) => {
-            // The characters of a SPIFFE ID need no escaping.
-            let id = certificate.spiffe_id()?;
-            let key = facts.policy.audit.subject_key.as_ref();
-            Some(key.map_or(Cow::Borrowed(id), |key| Cow::Owned(key.hash(id))))
-        }
-        (_, token) => token.and_then(|token| Some(shown_subject(token, token.subject()?, facts.policy))),
-    }
+/// Returns the SPIFFE ID of a certificate. Its characters need no escaping.
+fn of_workload<'i>(id: &'i str, policy: &Policy) -> Cow<'i, str> {
+    policy.audit.subject_key.as_ref().map_or(Cow::Borrowed(id), |key| Cow::Owned(key.hash(id)))
 }
 
 fn shown_subject<'s>(token: &VerifiedToken, subject: &'s str, policy: &Policy) -> Cow<'s, str> {
