@@ -90,6 +90,14 @@ fn one(policy: &mut Policy, quirks: &HostQuirks, environment: &dyn Secrets) -> R
                     lost.everything = true;
                     return Ok(lost);
                 }
+                // Agents name endpoints and limits that were left out.
+                _ if place.starts_with("agents.")
+                    && finding.message.starts_with("unknown ")
+                    && !lost.features.is_empty() =>
+                {
+                    ensure!(leave_out(document, place), "{}", unknown(finding));
+                    break;
+                }
                 // Without these keys, no token can be verified.
                 _ if ["remote", "discover"].iter().any(|source| place.ends_with(&format!(".keys.{source}"))) => {
                     lost.features.insert(Feature::FetchedKeys);

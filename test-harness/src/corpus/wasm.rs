@@ -277,6 +277,7 @@ impl Gate {
 
     /// Sends a request after the module has fetched what was due. The module can fetch again while the request waits.
     fn request(&mut self, request: &Request, documents: &Documents) -> Result<Outcome, String> {
+        self.vm.set_clock(request.now);
         self.fetch(documents)?;
         if !self.profile.quirks().timers_end_requests() {
             return Ok(self.vm.request(request));

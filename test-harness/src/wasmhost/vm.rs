@@ -179,6 +179,11 @@ impl Vm {
         self.store.data().shared.pass(span);
     }
 
+    /// Sets the time of day, in nanoseconds since 1970, for callbacks without a request. Each request sets it again.
+    pub fn set_clock(&mut self, now: u64) {
+        self.store.data_mut().clock = now;
+    }
+
     /// Returns the root context that the VM was started with.
     #[must_use]
     pub fn first_root(&self) -> Root {
