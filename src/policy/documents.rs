@@ -43,6 +43,7 @@ pub(crate) enum DocumentKind {
 
 impl DocumentKind {
     /// Returns the maximum size of a response, in bytes.
+    #[cfg(any(test, target_arch = "wasm32"))]
     pub(crate) fn most_bytes(&self) -> usize {
         match self {
             Self::KeySet | Self::Metadata { .. } => MAX_FETCHED_BYTES,
