@@ -83,6 +83,11 @@ impl Agents {
         self.get(found.agent).ok_or(Reason::ActorUnknown)
     }
 
+    /// Returns the agents that the client, the subject or the claims of a delegated token identify. The current actor can be one of them.
+    pub(crate) fn parties<'i>(&'i self, token: &'i VerifiedToken) -> impl Iterator<Item = &'i Agent> + 'i {
+        self.fits(token).filter_map(move |position| self.get(position))
+    }
+
     /// Checks the registrations of the agents other than the current actor that the client or the subject of a delegated token identifies.
     /// The clients of an agent that was suspended must not act under the name of another one.
     ///
