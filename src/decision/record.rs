@@ -223,7 +223,8 @@ struct RpcRecord<'r> {
     session: Option<String>,
 }
 
-/// A client certificate. Names are escaped and truncated as in `client`.
+/// A client certificate. Names are escaped and truncated as in `client`. If the policy sets `audit.subject: hash`, they are hashed as the
+/// subject is.
 #[derive(Debug, Serialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]

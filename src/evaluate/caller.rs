@@ -154,7 +154,8 @@ impl<'a> Evaluation<'a, '_> {
 
     /// 5. Checks that the endpoint accepts the kind of credential that identified the caller.
     ///
-    /// If it accepts certificates and not what identified the caller, the certificate of the same agent identifies the caller instead.
+    /// If it accepts certificates and not what identified the caller, the certificate of the same agent identifies the caller instead, but
+    /// not next to a token with an actor: the request would count as one that the agent sends for itself.
     /// If it accepts signatures, the signature check decides about a caller who was identified by something else.
     pub(super) fn accepted_credential(&mut self, endpoint: &Endpoint) -> Result<Option<CredentialAccepted>, Denied> {
         let certificate = self.certificate_of_caller(endpoint);
@@ -168,6 +169,11 @@ impl<'a> Evaluation<'a, '_> {
         };
         let is_accepted = endpoint.accepts(caller.by.kind());
         if let Some(certificate) = certificate.filter(|_| !is_accepted && endpoint.accepts(Authenticate::Certificate)) {
+            // The certificate does not show for whom the agent acts.
+            if caller.is_delegated() {
+                let denied = Err(Reason::DelegationNotAllowed);
+                return self.record_check(Check::Delegation, rule, denied, |_| CheckDetails::new());
+            }
             caller.by = Proven::Certificate(certificate);
             return Ok(Some(CredentialAccepted::assertion()));
         }

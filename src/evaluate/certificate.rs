@@ -13,10 +13,11 @@ impl<'a> Evaluation<'a, '_> {
     /// 4. Reads the certificate that the client presented, if the policy uses certificates.
     pub(super) fn read_certificate(&mut self) {
         let Facts { policy, request, .. } = *self.facts;
+        let now = request.now.minus(policy.issuers.skew());
         self.facts.certificate =
             policy.certificates.as_ref().zip(request.certificate).and_then(|(rules, presented)| {
                 // A malformed certificate has no facts. That there is one stays known from the request.
-                rules.verify(presented)
+                rules.verify(presented, now)
             });
     }
 
@@ -57,7 +58,8 @@ impl<'a> Evaluation<'a, '_> {
     /// it does, and `None` if it identifies no agent or the endpoint takes no notice of certificates.
     ///
     /// # Errors
-    /// [`Reason::CertificateAgent`] for a certificate of another agent, and [`Reason::CertificateName`] for one that cannot be read.
+    /// [`Reason::CertificateAgent`] for a certificate of another agent, or of another workload of its class, and [`Reason::CertificateName`] for one that cannot be read or has
+    /// expired: it could be that of another agent.
     pub(super) fn certificate_of_caller(&self, endpoint: &Endpoint) -> Result<Option<VerifiedCertificate<'a>>, Reason> {
         let Facts { policy, request, certificate, caller, .. } = &self.facts;
         let (Some(_), Some(_), Some(caller)) = (&policy.certificates, request.certificate, caller) else {
@@ -68,9 +70,13 @@ impl<'a> Evaluation<'a, '_> {
         if !endpoint.accepts(Authenticate::Certificate) && !is_delegated {
             return Ok(None);
         }
-        let certificate = certificate.ok_or(Reason::CertificateName)?;
+        let certificate = certificate.filter(|own| !own.has_expired()).ok_or(Reason::CertificateName)?;
         match policy.agents.find_certificate(&certificate) {
-            Ok(agent) if caller.agent.is_some_and(|own| std::ptr::eq(own, agent)) => Ok(Some(certificate)),
+            Ok(agent) if caller.agent.is_some_and(|own| std::ptr::eq(own, agent)) => {
+                // Each workload of a class is a separate agent.
+                let is_same = !agent.is_class || caller.spiffe_id() == certificate.spiffe_id();
+                if is_same { Ok(Some(certificate)) } else { Err(Reason::CertificateAgent) }
+            }
             Ok(_) | Err(Reason::AgentAmbiguous) => Err(Reason::CertificateAgent),
             Err(_) => Ok(None),
         }

@@ -9,8 +9,9 @@ use crate::decision::trace::{Check, Trace};
 use crate::identity::token::TokenCache;
 use crate::policy::Policy;
 use crate::quota::Recent;
+use crate::reason::Reason;
 use crate::request::certificate::ClientCertificate;
-use crate::request::certificate::testing::Certificate;
+use crate::request::certificate::testing::{Certificate, element};
 use crate::request::headers::Headers;
 use crate::request::incoming::{DecisionId, Request};
 use crate::testing::{self, NOW, Worker, alone};
@@ -30,6 +31,8 @@ fn policy(changes: Value) -> Policy {
                 { "id": "e", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none",
                   "authenticate": ["token", "certificate"] },
                 { "id": "t", "methods": ["GET"], "path": "/tokens", "effect": "read", "scopes": "none" },
+                { "id": "s", "methods": ["GET"], "path": "/stream", "effect": "read", "scopes": "none",
+                  "authenticate": ["token", "certificate"], "streams": "recheck" },
             ]
         })),
         changes,
@@ -158,4 +161,30 @@ fn the_upstream_gets_the_spiffe_id_as_the_subject() {
     };
     assert_eq!(of("x-callgate-subject"), ["spiffe://example.org/w/a"]);
     assert_eq!(of("x-callgate-agent"), ["w"]);
+}
+
+#[test]
+fn a_certificate_that_expires_ends_requests_and_streams_of_its_connection() {
+    let worker = Worker::new(policy(json!({})));
+    worker.set_clock(NOW);
+    // A minute before the time of the policy's tests, which is 2027-01-15 08:00 UTC. The skew is a minute.
+    let dates = ["261201000000Z", "270115075900Z"].map(|date| element(0x17, &[date.as_bytes().to_vec()]));
+    let certificate =
+        Certificate { uris: &["spiffe://example.org/w/1"], dates: Some(&dates), ..Certificate::default() };
+    let certificate = certificate.presented();
+    let headers = headers("/stream", None);
+    let decide = |now: Timestamp| {
+        let outcome = worker.engine.decide(Request { now, ..request(&headers, Some(&certificate)) }).unwrap();
+        let Outcome::Decided(decision) = outcome else { panic!("nothing here has a body") };
+        match decision {
+            Decision::Allow(allow) => Ok(allow.recheck().unwrap()),
+            Decision::Deny(deny) => Err(deny.reason()),
+            Decision::Serve(_) => panic!("nothing is published"),
+        }
+    };
+    let late = Timestamp::from_nanos(NOW * 1_000_000_000 + 1);
+    let stream = decide(Timestamp::from_secs(NOW)).unwrap();
+    assert_eq!(decide(late).unwrap_err(), Reason::CertificateName);
+    assert_eq!(worker.engine.recheck(&stream, Timestamp::from_secs(NOW)), Ok(()));
+    assert_eq!(worker.engine.recheck(&stream, late), Err(Reason::CertificateName));
 }

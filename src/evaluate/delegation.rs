@@ -9,8 +9,9 @@ use crate::decision::trace::Check;
 use crate::decision::{Caller, Facts, Proven, Rule};
 use crate::document::DelegationAsked;
 use crate::identity::token::VerifiedToken;
-use crate::policy::Endpoint;
+use crate::policy::{Agent, Endpoint, Policy};
 use crate::reason::Reason;
+use crate::text::time::Timestamp;
 
 impl<'a> Evaluation<'a, '_> {
     /// 4. Finds the agent that is the current actor of a token.
@@ -27,15 +28,13 @@ impl<'a> Evaluation<'a, '_> {
             return Ok(());
         };
         let found = policy.agents.find_actor(token);
+        let found =
+            found.and_then(|agent| if self.shows_another(agent) { Err(Reason::ActorMismatch) } else { Ok(agent) });
         let (result, rule) = match found {
             Err(reason) => (Err(reason), Rule::Policy("delegation")),
-            Ok(agent) => match agent.registered(now) {
-                Err(reason) => (Err(reason), Rule::Agent(&agent.name)),
-                Ok(()) if rules.checks_prior => match policy.agents.find_prior_actors(token, now) {
-                    Err(reason) => (Err(reason), Rule::Policy("delegation.prior_actors")),
-                    Ok(prior) => (Ok((agent, prior)), Rule::Agent(&agent.name)),
-                },
-                Ok(()) => (Ok((agent, Vec::new())), Rule::Agent(&agent.name)),
+            Ok(agent) => match registered(policy, token, agent, rules.checks_prior, now) {
+                Err((reason, rule)) => (Err(reason), rule),
+                Ok(prior) => (Ok((agent, prior)), Rule::Agent(&agent.name)),
             },
         };
         self.facts.agent = found.ok();
@@ -44,6 +43,15 @@ impl<'a> Evaluation<'a, '_> {
         self.facts.caller =
             found.map(|(agent, prior)| Caller { by: Proven::Token(Rc::clone(token)), agent: Some(agent), prior });
         Ok(())
+    }
+
+    /// Returns whether the key of the request's proof is a signing key of another agent, which then is the sender. The agent of a signature
+    /// or a certificate is checked where these are.
+    fn shows_another(&self, agent: &Agent) -> bool {
+        let keys = &self.facts.policy.signing_keys;
+        let proof = self.facts.proof.as_ref().filter(|_| !keys.is_empty());
+        let key = proof.and_then(|proof| keys.find_by_thumbprint(&proof.key.to_string()));
+        key.is_some_and(|key| key.agent != agent.position)
     }
 
     /// 5. Checks that the endpoint accepts requests for somebody else, or requests that are not.
@@ -70,6 +78,25 @@ impl<'a> Evaluation<'a, '_> {
         let accepted = self.record_check(Check::Delegation, rule, result, |()| CheckDetails::new())?;
         Ok(accepted.is_some())
     }
+}
+
+/// Checks that all agents of a delegated token that matter are registered at this moment. Returns the earlier actors, if the policy checks
+/// them.
+fn registered<'a>(
+    policy: &'a Policy,
+    token: &VerifiedToken,
+    agent: &'a Agent,
+    checks_prior: bool,
+    now: Timestamp,
+) -> Result<Vec<&'a Agent>, (Reason, Rule<'a>)> {
+    agent.registered(now).map_err(|reason| (reason, Rule::Agent(&agent.name)))?;
+    let others = policy.agents.check_others(token, agent, now);
+    others.map_err(|(other, reason)| (reason, Rule::Agent(&other.name)))?;
+    if !checks_prior {
+        return Ok(Vec::new());
+    }
+    let prior = policy.agents.find_prior_actors(token, now);
+    prior.map_err(|reason| (reason, Rule::Policy("delegation.prior_actors")))
 }
 
 fn accepts(asked: DelegationAsked, is_delegated: bool) -> Result<(), Reason> {

@@ -4,7 +4,7 @@
 use std::rc::Rc;
 
 use super::Engine;
-use crate::decision::Allow;
+use crate::decision::{Allow, Caller, Proven};
 use crate::identity::revocation::{Entries, Mark};
 use crate::identity::token::VerifiedToken;
 use crate::policy::Agent;
@@ -36,6 +36,8 @@ pub struct Recheck {
     agent: Option<u32>,
     /// When the API key expires.
     ends: Option<Timestamp>,
+    /// The last moment at which the certificate that identified the caller is valid.
+    not_after: Option<Timestamp>,
 }
 
 impl Allow<'_> {
@@ -48,7 +50,11 @@ impl Allow<'_> {
         }
         let Presented { token, keys, agent } = Presented::of(facts);
         let ends = facts.api_key.map(|key| key.not_after);
-        Some(Recheck { token, keys, agent: agent.map(|agent| agent.position), ends })
+        let not_after = match &facts.caller {
+            Some(Caller { by: Proven::Certificate(certificate), .. }) => Some(certificate.not_after()),
+            _ => None,
+        };
+        Some(Recheck { token, keys, agent: agent.map(|agent| agent.position), ends, not_after })
     }
 }
 
@@ -56,8 +62,8 @@ impl Engine {
     /// Checks whether an open stream may stay open. It is checked under the policy that allowed its request.
     ///
     /// # Errors
-    /// The reason for which a request with the same credentials would be denied now: the token or the API key has expired, the agent's
-    /// registration has ended, or one of them was revoked.
+    /// The reason for which a request with the same credentials would be denied now: the token, the API key or the certificate has expired,
+    /// the agent's registration has ended, or one of them was revoked.
     pub fn recheck(&self, stream: &Recheck, now: Timestamp) -> Result<(), Reason> {
         let policy = self.policy();
         if let Some(token) = &stream.token {
@@ -65,6 +71,9 @@ impl Engine {
         }
         if stream.ends.is_some_and(|ends| now >= ends) {
             return Err(Reason::ApiKeyExpired);
+        }
+        if stream.not_after.is_some_and(|last| now.minus(policy.issuers.skew()) > last) {
+            return Err(Reason::CertificateName);
         }
         let agent = stream.agent.and_then(|agent| policy.agents.get(agent));
         if let Some(agent) = agent {

@@ -172,11 +172,15 @@ impl<'p> Presented<'p> {
                 return Err(Refused { reason: Reason::TokenRevoked, rule, why: found.reason.map(Into::into) });
             }
         }
-        let agent = self.agent.and_then(|agent| rules.agent(agent.position));
-        match agent.and_then(|mark| list.find(Kind::Agent, mark, issued, moment)) {
-            Some(found) => Err(Refused { reason: Reason::AgentSuspended, rule, why: found.reason.map(Into::into) }),
-            None => Ok(()),
+        let delegated = token.filter(|token| token.is_delegated());
+        let parties = delegated.into_iter().flat_map(|token| policy.agents.parties(token));
+        for agent in self.agent.into_iter().chain(parties) {
+            let mark = rules.agent(agent.position);
+            if let Some(found) = mark.and_then(|mark| list.find(Kind::Agent, mark, issued, moment)) {
+                return Err(Refused { reason: Reason::AgentSuspended, rule, why: found.reason.map(Into::into) });
+            }
         }
+        Ok(())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::spiffe::SpiffeId;
 use crate::request::certificate::{ClientCertificate, Contents, Names};
+use crate::text::time::Timestamp;
 
 /// The beginning of every SPIFFE ID, in lower case. Others could read it in any case.
 const SPIFFE_SCHEME: &str = "spiffe:";
@@ -36,13 +37,26 @@ enum Holder<'c> {
     Named,
     /// Nobody, for this reason.
     Nobody(&'static str),
+    /// Nobody any more, because its validity has ended.
+    Expired,
 }
 
 impl CertificateRules {
-    /// Reads whom a certificate identifies. Returns `None` if it is malformed, or has another digest than the gateway says.
-    pub(crate) fn verify<'c>(&self, presented: &'c ClientCertificate) -> Option<VerifiedCertificate<'c>> {
+    /// Reads whom a certificate identifies at this time. Returns `None` if it is malformed, or has another digest than the gateway says.
+    ///
+    /// The gateway validates a certificate once for a connection, or even for several that resume a TLS session. Short-lived certificates,
+    /// such as X509-SVIDs, expire while connections are open.
+    pub(crate) fn verify<'c>(
+        &self,
+        presented: &'c ClientCertificate,
+        now: Timestamp,
+    ) -> Option<VerifiedCertificate<'c>> {
         let contents = presented.contents()?;
-        Some(VerifiedCertificate { contents, holder: self.holder(&contents.names) })
+        let holder = match self.holder(&contents.names) {
+            Holder::Workload(_) | Holder::Named if now > contents.not_after => Holder::Expired,
+            holder => holder,
+        };
+        Some(VerifiedCertificate { contents, holder })
     }
 
     fn holder<'c>(&self, names: &'c Names) -> Holder<'c> {
@@ -77,8 +91,18 @@ impl<'c> VerifiedCertificate<'c> {
     pub(crate) fn spiffe_id(&self) -> Option<&'c str> {
         match self.holder {
             Holder::Workload(id) => Some(id),
-            Holder::Proxy(_) | Holder::Named | Holder::Nobody(_) => None,
+            Holder::Proxy(_) | Holder::Named | Holder::Nobody(_) | Holder::Expired => None,
         }
+    }
+
+    /// Returns the last moment at which it is valid.
+    pub(crate) fn not_after(&self) -> Timestamp {
+        self.contents.not_after
+    }
+
+    /// Returns whether it identified somebody until its validity ended.
+    pub(crate) fn has_expired(&self) -> bool {
+        self.holder == Holder::Expired
     }
 
     /// Returns whether it is the certificate of a proxy. The client has none then.
@@ -90,6 +114,7 @@ impl<'c> VerifiedCertificate<'c> {
     pub(crate) fn fault(&self) -> Option<&'static str> {
         match self.holder {
             Holder::Nobody(why) => Some(why),
+            Holder::Expired => Some("it has expired"),
             Holder::Workload(_) | Holder::Proxy(_) | Holder::Named => None,
         }
     }
@@ -110,7 +135,7 @@ impl<'c> VerifiedCertificate<'c> {
     pub(crate) fn shown(&self) -> (Option<&'c str>, Option<&'c str>, Option<&'c str>) {
         match self.holder {
             Holder::Workload(id) | Holder::Proxy(id) => (Some(id), None, None),
-            Holder::Named | Holder::Nobody(_) => {
+            Holder::Named | Holder::Nobody(_) | Holder::Expired => {
                 let Names { uris, dns, .. } = &self.contents.names;
                 (None, uris.first().map(|uri| &**uri), dns.first().map(|name| &**name))
             }

@@ -1,8 +1,11 @@
 use super::{CertificateRules, is_spiffe};
 use crate::request::certificate::ClientCertificate;
-use crate::request::certificate::testing::Certificate;
+use crate::request::certificate::testing::{Certificate, element};
+use crate::text::time::Timestamp;
 
 const ID: &str = "spiffe://example.org/ns/prod/agent";
+/// 2026-11-21 12:00 UTC.
+const NOW: Timestamp = Timestamp::from_secs(1_795_262_400);
 
 fn rules(takes_other_names: bool) -> CertificateRules {
     CertificateRules {
@@ -16,7 +19,7 @@ fn rules(takes_other_names: bool) -> CertificateRules {
 /// Returns why a certificate with these names identifies nobody, or what identifies its holder.
 fn holder(uris: &[&str], dns: &[&str], takes_other_names: bool) -> String {
     let presented = Certificate { uris, dns, ..Certificate::default() }.presented();
-    let certificate = rules(takes_other_names).verify(&presented).unwrap();
+    let certificate = rules(takes_other_names).verify(&presented, NOW).unwrap();
     match (certificate.fault(), certificate.spiffe_id(), certificate.other_names()) {
         (Some(why), None, None) => why.to_owned(),
         (None, Some(id), None) => id.to_owned(),
@@ -74,13 +77,30 @@ fn other_names_count_only_without_a_spiffe_id() {
 #[test]
 fn an_authority_identifies_nobody() {
     let presented = Certificate { uris: &[ID], is_authority: true, ..Certificate::default() }.presented();
-    let certificate = rules(true).verify(&presented).unwrap();
+    let certificate = rules(true).verify(&presented, NOW).unwrap();
     assert!(!certificate.names_somebody() && certificate.fault().is_some());
 }
 
 #[test]
+fn after_its_last_second_a_certificate_identifies_nobody() {
+    let dates = ["261120120000Z", "261121120000Z"].map(|date| element(0x17, &[date.as_bytes().to_vec()]));
+    for (uris, dns) in [(&[ID][..], &[][..]), (&[], &["agent.example.com"])] {
+        let presented = Certificate { uris, dns, dates: Some(&dates), ..Certificate::default() }.presented();
+        let at = |now: Timestamp| rules(true).verify(&presented, now).unwrap();
+        assert!(at(NOW).names_somebody() && !at(NOW).has_expired());
+        let late = at(Timestamp::from_nanos(NOW.as_nanos() + 1));
+        assert!(late.has_expired() && !late.names_somebody());
+        assert_eq!((late.fault(), late.spiffe_id(), late.other_names()), (Some("it has expired"), None, None));
+    }
+    // The clients of a proxy are never known by its certificate, so a token that is bound to it never counts.
+    let proxy = ["spiffe://example.org/proxy"];
+    let presented = Certificate { uris: &proxy, dates: Some(&dates), ..Certificate::default() }.presented();
+    assert!(rules(true).verify(&presented, Timestamp::from_secs(NOW.as_secs() + 1)).unwrap().is_of_proxy());
+}
+
+#[test]
 fn a_malformed_certificate_is_not_verified() {
-    assert!(rules(true).verify(&ClientCertificate::new(b"", b"")).is_none());
+    assert!(rules(true).verify(&ClientCertificate::new(b"", b""), NOW).is_none());
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Agents that act for others, found by the actors of a token (`act`).
 
+use super::agents::{Agent, Agents};
 use super::delegation;
 use crate::document;
 use crate::document::names::{check_distinct, did_you_mean};
-use crate::document::{Findings, Place};
+use crate::document::{Findings, Place, Profile};
 use crate::identity::token::{Actor, IssuerId, Issuers, MOST_IDENTIFIER, VerifiedToken};
+use crate::reason::Reason;
 use crate::text::hash::PolicyMap;
+use crate::text::time::Timestamp;
 
 /// The agents that can be actors, by the issuer of the token and the actor's `sub`.
 #[derive(Debug, Default)]
@@ -66,6 +69,54 @@ impl Actors {
     }
 }
 
+impl Agents {
+    /// Returns the agent that is the current actor of a token, and to whose client the token was issued.
+    ///
+    /// # Errors
+    /// Returns [`Reason::ActorUnknown`] or [`Reason::ActorMismatch`].
+    pub(crate) fn find_actor(&self, token: &VerifiedToken) -> Result<&Agent, Reason> {
+        let current = token.chain().and_then(|chain| chain.actors().first()).ok_or(Reason::ActorUnknown)?;
+        let found = self.actors.find(token, current).filter(|found| found.may_act).ok_or(Reason::ActorUnknown)?;
+        if !found.is_sent_by(token, current) {
+            return Err(Reason::ActorMismatch);
+        }
+        self.get(found.agent).ok_or(Reason::ActorUnknown)
+    }
+
+    /// Returns the agents that the client, the subject or the claims of a delegated token identify. The current actor can be one of them.
+    pub(crate) fn parties<'i>(&'i self, token: &'i VerifiedToken) -> impl Iterator<Item = &'i Agent> + 'i {
+        self.fits(token).filter_map(move |position| self.get(position))
+    }
+
+    /// Checks the registrations of the agents other than the current actor that the client or the subject of a delegated token identifies.
+    /// The clients of an agent that was suspended must not act under the name of another one.
+    ///
+    /// # Errors
+    /// Returns the agent, and [`Reason::AgentSuspended`] or [`Reason::AgentExpired`].
+    pub(crate) fn check_others(
+        &self,
+        token: &VerifiedToken,
+        own: &Agent,
+        now: Timestamp,
+    ) -> Result<(), (&Agent, Reason)> {
+        let others = self.fits(token).filter(|position| *position != own.position).filter_map(|other| self.get(other));
+        others.map(|other| other.registered(now).map_err(|reason| (other, reason))).collect()
+    }
+
+    /// Returns the agents that are the actors of a token before the current one, the latest first.
+    ///
+    /// # Errors
+    /// Returns [`Reason::ActorUnknown`] if one of them is no agent, or its registration is not valid at this moment.
+    pub(crate) fn find_prior_actors(&self, token: &VerifiedToken, now: Timestamp) -> Result<Vec<&Agent>, Reason> {
+        let prior = token.chain().into_iter().flat_map(|chain| chain.actors().iter().skip(1));
+        let agents = prior.map(|actor| {
+            let agent = self.actors.find(token, actor).and_then(|found| self.get(found.agent));
+            agent.filter(|agent| agent.registered(now).is_ok()).ok_or(Reason::ActorUnknown)
+        });
+        agents.collect()
+    }
+}
+
 /// The state while one actor is compiled.
 struct Compiling<'a> {
     document: &'a document::Document,
@@ -101,11 +152,15 @@ impl Compiling<'_> {
             );
             return None;
         };
-        if raw_issuer.token.as_ref().is_some_and(|token| token.client.is_none()) {
+        if !raw_issuer.names_clients() {
+            let instead = match raw_issuer.profile {
+                Profile::JwtSvid => "write an issuer with another profile than `jwt-svid`",
+                Profile::AccessToken | Profile::Jwt => "add `token.client` to that issuer",
+            };
             findings.error(
                 place.field("issuer"),
                 format!(
-                    "tokens of `{}` contain no client, so another client could send those of this actor; add `token.client` to that issuer",
+                    "tokens of `{}` contain no client, so another client could send those of this actor; {instead}",
                     raw.issuer.escape_debug()
                 ),
             );

@@ -13,7 +13,7 @@ use super::workloads::{self, Workloads};
 use crate::allowlist::Ceiling;
 use crate::document;
 use crate::document::names::{check_distinct, check_name, check_scope, did_you_mean};
-use crate::document::{Findings, Place};
+use crate::document::{Findings, Place, Profile};
 use crate::identity::certificate::VerifiedCertificate;
 use crate::identity::token::{IssuerId, Issuers, VerifiedToken};
 use crate::reason::Reason;
@@ -47,7 +47,7 @@ pub struct Agent {
 pub(crate) struct Agents {
     list: Vec<Agent>,
     by_issuer: PolicyMap<IssuerId, ByTenant>,
-    actors: Actors,
+    pub(super) actors: Actors,
     workloads: Workloads,
 }
 
@@ -185,13 +185,12 @@ impl Agents {
         let names_clients = raw_issuer.names_clients();
         let needs_client = [("client_id", identity.client_id.is_some()), ("each", identity.each.is_some())];
         if let Some((field, _)) = needs_client.into_iter().find(|(_, needs)| *needs && !names_clients) {
-            findings.error(
-                place.field(field),
-                format!(
-                    "tokens of `{}` contain no client; add `token.client` to that issuer, or write `subject`",
-                    name.escape_debug()
-                ),
-            );
+            let instead = match raw_issuer.profile {
+                Profile::JwtSvid => "write `spiffe`, or `subject`",
+                Profile::AccessToken | Profile::Jwt => "add `token.client` to that issuer, or write `subject`",
+            };
+            findings
+                .error(place.field(field), format!("tokens of `{}` contain no client; {instead}", name.escape_debug()));
         }
         if !check_tenant(identity, name, issuer, issuers, place, findings) {
             return;
@@ -289,12 +288,7 @@ impl Agents {
     /// # Errors
     /// Returns [`Reason::AgentUnknown`] or [`Reason::AgentAmbiguous`].
     pub(crate) fn find(&self, token: &VerifiedToken) -> Result<&Agent, Reason> {
-        let index = self.by_issuer.get(&token.issuer_id()).and_then(|index| match token.tenant() {
-            None => Some(&index.own),
-            Some(tenant) => index.by_tenant.get(tenant),
-        });
-        let workload = token.spiffe_id().and_then(|id| self.workloads.find(id));
-        let mut fits = index.into_iter().flat_map(move |index| index.fits(token)).chain(workload);
+        let mut fits = self.fits(token);
         let position = fits.next().ok_or(Reason::AgentUnknown)?;
         if fits.any(|other| other != position) {
             return Err(Reason::AgentAmbiguous);
@@ -302,30 +296,14 @@ impl Agents {
         self.list.get(position as usize).ok_or(Reason::AgentUnknown)
     }
 
-    /// Returns the agent that is the current actor of a token, and to whose client the token was issued.
-    ///
-    /// # Errors
-    /// Returns [`Reason::ActorUnknown`] or [`Reason::ActorMismatch`].
-    pub(crate) fn find_actor(&self, token: &VerifiedToken) -> Result<&Agent, Reason> {
-        let current = token.chain().and_then(|chain| chain.actors().first()).ok_or(Reason::ActorUnknown)?;
-        let found = self.actors.find(token, current).filter(|found| found.may_act).ok_or(Reason::ActorUnknown)?;
-        if !found.is_sent_by(token, current) {
-            return Err(Reason::ActorMismatch);
-        }
-        self.get(found.agent).ok_or(Reason::ActorUnknown)
-    }
-
-    /// Returns the agents that are the actors of a token before the current one, the latest first.
-    ///
-    /// # Errors
-    /// Returns [`Reason::ActorUnknown`] if one of them is no agent, or its registration is not valid at this moment.
-    pub(crate) fn find_prior_actors(&self, token: &VerifiedToken, now: Timestamp) -> Result<Vec<&Agent>, Reason> {
-        let prior = token.chain().into_iter().flat_map(|chain| chain.actors().iter().skip(1));
-        let agents = prior.map(|actor| {
-            let agent = self.actors.find(token, actor).and_then(|found| self.get(found.agent));
-            agent.filter(|agent| agent.registered(now).is_ok()).ok_or(Reason::ActorUnknown)
+    /// Returns the positions of the agents that the client, the subject and the claims of a token identify. One can occur several times.
+    pub(super) fn fits<'i>(&'i self, token: &'i VerifiedToken) -> impl Iterator<Item = u32> + 'i {
+        let index = self.by_issuer.get(&token.issuer_id()).and_then(|index| match token.tenant() {
+            None => Some(&index.own),
+            Some(tenant) => index.by_tenant.get(tenant),
         });
-        agents.collect()
+        let workload = token.spiffe_id().and_then(|id| self.workloads.find(id));
+        index.into_iter().flat_map(move |index| index.fits(token)).chain(workload)
     }
 }
 

@@ -43,11 +43,11 @@ pub(super) fn of_endpoint(
                 place,
                 "this endpoint accepts client certificates, which identify nobody without `tls`; add it at the top level",
             );
-        } else if !document.agents.values().any(is_known_by_certificate) {
+        } else if !document.agents.values().any(|agent| is_known_by_certificate(document, agent)) {
             findings.error(
                 place,
-                "this endpoint accepts client certificates, but no agent is identified by one; write `identity.spiffe` or \
-                 `identity.certificate` at the agents that have one",
+                "this endpoint accepts client certificates, but no agent is identified by one; write `identity.spiffe` (an ID of \
+                 one of `tls.trust_domains`) or `identity.certificate` at the agents that have one",
             );
         }
     }

@@ -332,7 +332,8 @@ fn skew(document: &document::Document, findings: &mut Findings) -> Duration {
 
 fn check_callers(document: &document::Document, endpoints: &Endpoints, findings: &mut Findings) {
     let closed = endpoints.list.iter().any(|endpoint| endpoint.access == Access::Known);
-    let has_certificate = |agent: &document::Agent| document.tls.is_some() && tls::is_known_by_certificate(agent);
+    let has_certificate =
+        |agent: &document::Agent| document.tls.is_some() && tls::is_known_by_certificate(document, agent);
     let has_keys =
         |agent: &document::Agent| agent.signing_keys.is_some() || agent.api_keys.is_some() || has_certificate(agent);
     if closed && document.issuers.is_empty() && !document.agents.values().any(has_keys) {

@@ -210,6 +210,30 @@ fn a_class_of_clients_is_no_actor() {
 }
 
 #[test]
+fn a_class_of_workloads_is_no_actor() {
+    let class = json!({
+        "spiffe": "spiffe://example.org/jobs/*", "actor": { "issuer": "corp", "sub": "a", "clients": ["a"] },
+    });
+    let tls = json!({ "client_certificates": "validated", "trust_domains": ["example.org"] });
+    let policy = changed(&[("/agents/a/identity", class), ("/tls", tls)]);
+    refused(policy, "agents.a.identity.actor", "describes many workloads");
+}
+
+#[test]
+fn issuers_whose_tokens_contain_no_client_have_no_actors() {
+    let mut policy =
+        changed(&[("/agents/a/identity/actor", json!({ "issuer": "spire", "sub": "a", "clients": ["a"] }))]);
+    let mut spire = policy["issuers"]["corp"].clone();
+    spire["profile"] = json!("jwt-svid");
+    spire["trust_domain"] = json!("example.org");
+    spire["issuer"] = json!("https://spire.example.com");
+    spire["shares_keys_with"] = json!(["corp"]);
+    policy["issuers"]["corp"]["shares_keys_with"] = json!(["spire"]);
+    policy["issuers"]["spire"] = spire;
+    refused(policy, "agents.a.identity.actor.issuer", "another profile than `jwt-svid`");
+}
+
+#[test]
 fn warns_of_delegation_that_has_no_effect() {
     assert_eq!(warnings(changed(&[])), [""; 0]);
     let unused = warnings(changed(&[("/endpoints/1/delegation", json!("none"))]));

@@ -5,7 +5,7 @@ use crate::document::names::check_distinct;
 use crate::document::{self, Authenticate, ClientCertificates};
 use crate::document::{Findings, Place};
 use crate::identity::certificate::CertificateRules;
-use crate::identity::spiffe::{SpiffeId, is_trust_domain};
+use crate::identity::spiffe::{SpiffeId, SpiffePattern, is_trust_domain};
 
 impl CertificateRules {
     /// Returns `None` for a policy in which certificates identify nobody.
@@ -59,9 +59,18 @@ impl CertificateRules {
     }
 }
 
-/// Returns whether an agent can be identified by a client certificate.
-pub(super) fn is_known_by_certificate(agent: &document::Agent) -> bool {
-    agent.identity.as_ref().is_some_and(|identity| identity.spiffe.is_some() || identity.certificate.is_some())
+/// Returns whether an agent can be identified by a client certificate. An ID of a trust domain that only an issuer has is accepted in
+/// JWT-SVIDs, not in certificates.
+pub(super) fn is_known_by_certificate(document: &document::Document, agent: &document::Agent) -> bool {
+    let Some(identity) = &agent.identity else { return false };
+    let is_of_tls = |domain: &str| document.tls.iter().flat_map(|tls| &tls.trust_domains).any(|own| own == domain);
+    let is_of_issuer =
+        |domain: &str| document.issuers.values().any(|issuer| issuer.trust_domain.as_deref() == Some(domain));
+    let is_accepted = |id: &String| {
+        // What neither accepts, and what is no ID, is an error of the agent.
+        SpiffePattern::parse(id).is_none_or(|id| is_of_tls(id.trust_domain()) || !is_of_issuer(id.trust_domain()))
+    };
+    identity.certificate.is_some() || identity.spiffe.as_ref().is_some_and(is_accepted)
 }
 
 #[cfg(test)]

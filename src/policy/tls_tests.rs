@@ -80,6 +80,16 @@ fn certificates_need_tls_and_an_agent_that_has_one() {
     let without: Changes = accepting(&[("/tls", Value::Null), ("/agents/w", Value::Null)]);
     one_error(&without, "endpoints[2].authenticate", "identify nobody without `tls`");
     one_error(&accepting(&[("/agents/w", Value::Null)]), "endpoints[2].authenticate", "no agent is identified by one");
+    // The workloads of an issuer's trust domain have JWT-SVIDs. Certificates of that trust domain are not accepted.
+    let spire = json!({
+        "profile": "jwt-svid", "trust_domain": "spire.example", "algorithms": ["ES256"], "max_lifetime": "5m",
+        "keys": { "jwks": { "keys": [{
+            "kty": "EC", "crv": "P-256", "kid": "spire-1",
+            "x": "_0-7c2pfCQk3FmHuktK3EpiB4YwcSvx8Y1HRugGM83o", "y": "40n1jHDJk6-OHIJCYJgsYVw7V15HQF0Q_SRbX4JaRjU",
+        }] } },
+    });
+    let of_issuer = [("/issuers/spire", spire), ("/agents/w/identity/spiffe", json!("spiffe://spire.example/w"))];
+    one_error(&accepting(&of_issuer), "endpoints[2].authenticate", "one of `tls.trust_domains`");
 }
 
 #[test]

@@ -265,6 +265,7 @@ pub(super) fn check_class(
     let others = [
         (of_identity.field("issuer"), "issuer", identity.issuer.is_some()),
         (of_identity.field("certificate"), "certificate", identity.certificate.is_some()),
+        (of_identity.field("actor"), "actor", identity.actor.is_some()),
         (place.field("signing_keys"), "signing_keys", agent.signing_keys.is_some()),
         (place.field("api_keys"), "api_keys", agent.api_keys.is_some()),
     ];

@@ -7,6 +7,7 @@ use crate::identity::certificate::CertificateRules;
 use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::request::certificate::testing::Certificate;
+use crate::text::time::Timestamp;
 
 type Changes = Vec<(&'static str, Value)>;
 
@@ -155,6 +156,7 @@ fn nothing_else_identifies_a_member_of_a_class() {
     for (identity, place) in [
         (json!({ "spiffe": class, "issuer": "corp", "client_id": "b" }), "issuer"),
         (json!({ "spiffe": class, "certificate": { "dns": "b" } }), "certificate"),
+        (json!({ "spiffe": class, "actor": { "issuer": "corp", "sub": "b", "clients": ["b"] } }), "actor"),
     ] {
         one_error(&agents(&[identity]), &format!("agents.w0.identity.{place}"), "describes many workloads");
     }
@@ -172,7 +174,7 @@ fn rules(policy: &Policy) -> &CertificateRules {
 /// Returns the agent that a certificate with these names identifies.
 fn found(policy: &Policy, uris: &[&str], dns: &[&str]) -> Result<String, Reason> {
     let presented = Certificate { uris, dns, ..Certificate::default() }.presented();
-    let certificate = rules(policy).verify(&presented).unwrap();
+    let certificate = rules(policy).verify(&presented, Timestamp::from_secs(0)).unwrap();
     policy.agents.find_certificate(&certificate).map(|agent| agent.name.to_string())
 }
 

@@ -59,8 +59,8 @@ pub(super) struct Arguments {
     /// The client's IP address
     #[arg(long, value_name = "ADDRESS", value_parser = source)]
     source: Option<Source>,
-    /// The client's certificate, in PEM: @FILE, - for standard input, env:NAME, or its text. Of several, the first is used. Its dates and its
-    /// issuer are not checked, because the gateway does that
+    /// The client's certificate, in PEM: @FILE, - for standard input, env:NAME, or its text. Of several, the first is used. Its issuer and
+    /// the beginning of its validity are not checked, because the gateway does that
     #[arg(long, value_name = "CERTIFICATE", allow_hyphen_values = true)]
     certificate: Option<Input>,
     /// The time of the request: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `-5m`

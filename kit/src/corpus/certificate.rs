@@ -56,6 +56,7 @@ fn der(written: &Certificate) -> Vec<u8> {
     let algorithm = element(SEQUENCE, &[element(OBJECT_IDENTIFIER, &[ED25519.to_vec()])]);
     let nobody = element(SEQUENCE, &[]);
     let date = |text: &str| element(UTC_TIME, &[text.as_bytes().to_vec()]);
+    let not_after = if alter == Some(CertificateMutation::Expired) { "260601000000Z" } else { "270101000000Z" };
     let version = if alter == Some(CertificateMutation::Version) { 0 } else { 2 };
     let signed = element(
         SEQUENCE,
@@ -64,7 +65,7 @@ fn der(written: &Certificate) -> Vec<u8> {
             element(INTEGER, &[vec![written.serial]]),
             algorithm.clone(),
             nobody.clone(),
-            element(SEQUENCE, &[date("260101000000Z"), date("270101000000Z")]),
+            element(SEQUENCE, &[date("260101000000Z"), date(not_after)]),
             nobody,
             element(SEQUENCE, &[algorithm.clone(), element(BIT_STRING, &[[&[0][..], &[7; 32]].concat()])]),
             element(0xa3, &[element(SEQUENCE, &extensions(written))]),
@@ -76,7 +77,8 @@ fn der(written: &Certificate) -> Vec<u8> {
             der.pop();
         }
         Some(CertificateMutation::Longer) => der.push(0),
-        Some(CertificateMutation::Version | CertificateMutation::TwoExtensions) | None => {}
+        Some(CertificateMutation::Version | CertificateMutation::TwoExtensions | CertificateMutation::Expired)
+        | None => {}
     }
     der
 }
@@ -157,6 +159,7 @@ mod tests {
             serde_json::json!({ "uri": ["spiffe://example.org/a", "urn:a:b"], "dns": ["a"], "ca": true, "serial": 7 }),
             serde_json::json!({ "uri": [{ "repeat": ["u", 9_000] }] }),
             serde_json::json!({ "uri": ["spiffe://example.org/a"], "percent_encoded": true }),
+            serde_json::json!({ "uri": ["spiffe://example.org/a"], "alter": "expired" }),
         ] {
             assert!(is_read(&presented(good.clone())), "{good}");
         }

@@ -160,6 +160,8 @@ pub(super) enum CertificateMutation {
     Version,
     /// Puts each name into an extension of its own.
     TwoExtensions,
+    /// Lets the validity end in June 2026.
+    Expired,
 }
 
 /// A case.

@@ -122,7 +122,8 @@ impl<'r> Record<'r> {
 fn certificate<'r>(facts: &'r Facts<'_>) -> Option<CertificateRecord<'r>> {
     let certificate = facts.certificate.as_ref()?;
     let (spiffe, uri, dns) = certificate.shown();
-    let text = |name: &'r str| bounded(name.as_bytes());
+    let key = facts.policy.audit.subject_key.as_ref();
+    let text = |name: &'r str| key.map_or_else(|| bounded(name.as_bytes()), |key| Cow::Owned(key.hash(name)));
     Some(CertificateRecord {
         spiffe: spiffe.map(text),
         uri: uri.map(text),

@@ -1,6 +1,7 @@
 //! The certificate that a client presented to the gateway, as the gateway passes it to the filter: PEM and a digest.
 //!
-//! The gateway validated the chain. Here only the names are read (RFC 5280, section 4.2.1.6), strictly, because they identify callers.
+//! The gateway validated the chain. Here only the names (RFC 5280, section 4.2.1.6) and the end of the validity are read, strictly, because
+//! the names identify callers, and because a connection can outlive the validity that the gateway checked when it was opened.
 
 mod names;
 
@@ -9,6 +10,7 @@ use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use super::percent;
+use crate::text::time::Timestamp;
 
 /// The maximum size of a certificate in DER, in bytes. Certificates of workloads have one to two KiB.
 pub(crate) const MOST_CERTIFICATE_BYTES: usize = 16 * 1024;
@@ -34,6 +36,8 @@ pub(crate) struct Contents {
     /// SHA-256 of the DER.
     pub(crate) sha256: [u8; 32],
     pub(crate) names: Names,
+    /// The last moment at which it is valid.
+    pub(crate) not_after: Timestamp,
 }
 
 /// The names of a certificate, and whether it may sign others.
@@ -86,7 +90,8 @@ impl ClientCertificate {
 
 impl Contents {
     fn read(der: &[u8]) -> Option<Self> {
-        Some(Self { names: Names::read(der)?, sha256: Sha256::digest(der).into() })
+        let (names, not_after) = Names::read(der)?;
+        Some(Self { sha256: Sha256::digest(der).into(), names, not_after })
     }
 }
 

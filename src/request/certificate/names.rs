@@ -2,9 +2,11 @@
 //!
 //! Only the elements that lead to the extensions are read. Each must be where the standard has it, and nothing may follow the last.
 
+use der::asn1::{GeneralizedTime, UtcTime};
 use der::{AnyRef, Reader as _, SliceReader, Tag, TagNumber, Tagged as _};
 
 use super::{MOST_CERTIFICATE_BYTES, Names};
+use crate::text::time::Timestamp;
 
 /// The object identifiers of extensions, without tag and length (RFC 5280, sections 4.2.1.6, 4.2.1.9 and 4.2.1.3).
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
@@ -15,12 +17,15 @@ const KEY_USAGE: &[u8] = &[0x55, 0x1d, 0x0f];
 /// section 4.3).
 const SIGNS_CERTIFICATES: u8 = 0b0000_0110;
 
+/// The maximum number of extensions. Each is compared with those before it, and usual certificates have about ten.
+const MOST_EXTENSIONS: usize = 64;
+
 /// Version 3, the only one with extensions.
 const V3: &[u8] = &[2];
 
 impl Names {
-    /// Reads the names. Returns `None` if the certificate is malformed or too large.
-    pub(super) fn read(der: &[u8]) -> Option<Self> {
+    /// Reads the names, and the last moment at which the certificate is valid. Returns `None` if it is malformed or too large.
+    pub(super) fn read(der: &[u8]) -> Option<(Self, Timestamp)> {
         if der.len() > MOST_CERTIFICATE_BYTES {
             return None;
         }
@@ -38,10 +43,13 @@ impl Names {
         }
         version.end()?;
         signed.next(Tag::Integer)?;
-        // The signature's algorithm, the issuer, the dates, the subject and its key.
-        for _ in 0..5 {
-            signed.next(Tag::Sequence)?;
-        }
+        // The signature's algorithm and the issuer.
+        signed.next(Tag::Sequence)?;
+        signed.next(Tag::Sequence)?;
+        let not_after = not_after(signed.next(Tag::Sequence)?)?;
+        // The subject and its key.
+        signed.next(Tag::Sequence)?;
+        signed.next(Tag::Sequence)?;
         // The unique identifiers of issuer and subject, which are obsolete.
         for number in [1, 2] {
             signed.optional(tagged(number, false))?;
@@ -51,7 +59,7 @@ impl Names {
             names.take_extensions(extensions)?;
         }
         signed.end()?;
-        Some(names)
+        Some((names, not_after))
     }
 
     fn take_extensions(&mut self, der: &[u8]) -> Option<()> {
@@ -69,7 +77,7 @@ impl Names {
             let value = extension.next(Tag::OctetString)?;
             extension.end()?;
             // A second extension of the same kind could hide the first.
-            if seen.contains(&id) {
+            if seen.contains(&id) || seen.len() >= MOST_EXTENSIONS {
                 return None;
             }
             seen.push(id);
@@ -94,12 +102,34 @@ impl Names {
                 self.uris.push(text(name.value())?.into());
             } else if name.tag() == tagged(2, false) {
                 self.dns.push(text(name.value())?.to_ascii_lowercase().into());
-            } else if !matches!(name.tag(), Tag::ContextSpecific { number: TagNumber(0..=8), .. }) {
+            } else if !is_other_name(name.tag()) {
                 return None;
             }
         }
         Some(())
     }
+}
+
+/// Returns whether this is the tag of a kind of name that identifies nobody. The kinds of URIs and DNS names are not among them: one in
+/// parts, as BER permits, would be a name that others may read.
+fn is_other_name(tag: Tag) -> bool {
+    let Tag::ContextSpecific { constructed, number: TagNumber(number) } = tag else { return false };
+    matches!((number, constructed), (0 | 3..=5, true) | (1 | 7 | 8, false))
+}
+
+/// Reads the dates between which a certificate is valid (RFC 5280, section 4.1.2.5). Returns the later one. The gateway has compared the
+/// other one with its clock when the connection was opened.
+fn not_after(der: &[u8]) -> Option<Timestamp> {
+    let mut dates = Elements::of(der)?;
+    dates.any()?;
+    let date = dates.any()?;
+    dates.end()?;
+    let since_epoch = match date.tag() {
+        Tag::UtcTime => date.decode_as::<UtcTime>().ok()?.to_unix_duration(),
+        Tag::GeneralizedTime => date.decode_as::<GeneralizedTime>().ok()?.to_unix_duration(),
+        _ => return None,
+    };
+    Some(Timestamp::from_secs(since_epoch.as_secs()))
 }
 
 /// Returns a name that consists of visible ASCII characters. A NUL or a space in a name has misled other readers.

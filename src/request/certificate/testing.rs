@@ -13,6 +13,8 @@ pub(crate) struct Certificate<'t> {
     pub(crate) is_authority: bool,
     /// The first byte of the key usage. Without it, there is no such extension.
     pub(crate) key_usage: Option<u8>,
+    /// The dates. Without them, the validity ends in 2049.
+    pub(crate) dates: Option<&'t [Vec<u8>]>,
     /// Extensions in addition.
     pub(crate) extensions: &'t [Vec<u8>],
 }
@@ -27,7 +29,7 @@ impl Certificate<'_> {
     pub(crate) fn der(&self) -> Vec<u8> {
         let algorithm = element(0x30, &[element(0x06, &[b"\x2b\x65\x70".to_vec()])]);
         let name = element(0x30, &[]);
-        let date = || element(0x17, &[b"260101000000Z".to_vec()]);
+        let usual = ["260101000000Z", "491231235959Z"].map(|date| element(0x17, &[date.as_bytes().to_vec()]));
         let key = [&[0][..], &[7; 32]].concat();
         let signed = element(
             0x30,
@@ -36,7 +38,7 @@ impl Certificate<'_> {
                 element(0x02, &[vec![1]]),
                 algorithm.clone(),
                 name.clone(),
-                element(0x30, &[date(), date()]),
+                element(0x30, self.dates.unwrap_or(&usual)),
                 name,
                 element(0x30, &[algorithm.clone(), element(0x03, &[key])]),
                 element(0xa3, &[element(0x30, &self.all_extensions())]),

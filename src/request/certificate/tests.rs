@@ -78,6 +78,9 @@ fn rejects_ambiguous_extensions_and_names() {
         ("a name that is not ASCII", vec![names(&[uri("urn:é".as_bytes())])]),
         ("an empty name", vec![names(&[uri(b"")])]),
         ("an unknown kind of name", vec![names(&[element(0x89, &[b"a".to_vec()])])]),
+        ("a URI in parts", vec![names(&[element(0xa6, &[element(0x16, &[ID.as_bytes().to_vec()])])])]),
+        ("a DNS name in parts", vec![names(&[element(0xa2, &[element(0x16, &[b"a".to_vec()])])])]),
+        ("another kind of name without parts", vec![names(&[element(0x80, &[b"a".to_vec()])])]),
         ("a name without a kind", vec![names(&[element(0x16, &[b"urn:a".to_vec()])])]),
         ("something after the names", vec![extension(&[0x55, 0x1d, 0x11], &[element(0x30, &[]), vec![5, 0]].concat())]),
         ("names in a string", vec![extension(&[0x55, 0x1d, 0x11], b"urn:a")]),
@@ -121,6 +124,48 @@ fn versions_before_3_have_no_extensions_and_are_rejected() {
         other[at] = version;
         assert_eq!(read(&other), None, "{version}");
     }
+}
+
+#[test]
+fn reads_the_end_of_the_validity() {
+    let utc = |text: &str| element(0x17, &[text.as_bytes().to_vec()]);
+    let general = |text: &str| element(0x18, &[text.as_bytes().to_vec()]);
+    let end = |dates: &[Vec<u8>]| {
+        let certificate = Certificate { uris: &[ID], dates: Some(dates), ..Certificate::default() }.presented();
+        certificate.contents().map(|contents| contents.not_after.as_secs())
+    };
+    for (date, seconds) in [
+        (utc("261121120000Z"), 1_795_262_400),
+        (utc("700101000000Z"), 0),
+        (general("20500101000000Z"), 2_524_608_000),
+        // RFC 5280, section 4.1.2.5: no known end. Later than any time of a request.
+        (general("99991231235959Z"), u64::MAX / 1_000_000_000),
+    ] {
+        assert_eq!(end(&[utc("600101000000Z"), date.clone()]), Some(seconds), "{date:?}");
+    }
+    let good = utc("261121120000Z");
+    for (what, dates) in [
+        ("no dates", vec![]),
+        ("one date", vec![good.clone()]),
+        ("three dates", vec![good.clone(); 3]),
+        ("no such day", vec![good.clone(), utc("260230120000Z")]),
+        ("no seconds", vec![good.clone(), utc("2611211200Z")]),
+        ("another time zone", vec![good.clone(), utc("261121120000+0100")]),
+        ("a fraction", vec![good.clone(), general("20261121120000.5Z")]),
+        ("text", vec![good.clone(), element(0x0c, &[b"261121120000Z".to_vec()])]),
+    ] {
+        assert_eq!(end(&dates), None, "{what}");
+    }
+}
+
+#[test]
+fn many_extensions_are_rejected() {
+    let with = |count: u8| {
+        let extensions: Vec<_> = (0..count).map(|number| extension(&[0x2a, number], &[])).collect();
+        read(&Certificate { extensions: &extensions, ..Certificate::default() }.der())
+    };
+    assert!(with(64).is_some());
+    assert_eq!(with(65), None);
 }
 
 #[test]
