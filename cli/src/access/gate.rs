@@ -1,4 +1,4 @@
-//! The engine as the report asks it: with one token, and with what the sender of the token could add.
+//! Decides a request with the token whose reach is asked for.
 
 use std::sync::Arc;
 
@@ -8,15 +8,6 @@ use serde_json::Value;
 
 use super::request::Draft;
 use crate::decide::{Asked, Body, Undecidable, decide};
-
-/// What the sender of a token can provide next to it.
-#[derive(Clone, Copy)]
-pub(super) struct Sender {
-    /// A proof that it has the key or the certificate that the token is bound to.
-    pub(super) proves: bool,
-    /// A request signature.
-    pub(super) signs: bool,
-}
 
 /// A policy and a token with which requests are decided.
 pub(super) struct Gate<'a> {
@@ -31,10 +22,11 @@ pub(super) struct Gate<'a> {
 pub(super) struct Answer {
     pub(super) is_allowed: bool,
     pub(super) agent: Option<String>,
-    pub(super) trace: Trace,
+    trace: Trace,
 }
 
 impl Gate<'_> {
+    /// Decides a request with the token.
     pub(super) fn ask(&self, draft: &Draft) -> Result<Answer, String> {
         let (name, value) = self.policy.header_with_token(&self.token);
         let lines = draft.lines.iter().map(|(name, value)| (name.as_str(), value.as_str()));
@@ -74,7 +66,7 @@ impl Answer {
         let is_avoidable = |traced: &Traced| match (traced.check, traced.denied.map(Reason::code)) {
             (_, None | Some("revocations_unavailable")) | (Check::Body, _) => true,
             (Check::Signature, _) => sender.signs,
-            // Whoever has the key or the certificate can show it.
+            // The sender may have the key or the certificate.
             (check, _) => sender.proves && (check == Check::Possession || check.name() == "certificate"),
         };
         self.trace.iter().find(|traced| !is_avoidable(traced))
@@ -88,4 +80,13 @@ pub(super) fn describe(traced: &Traced) -> String {
     let facts = traced.facts.iter().filter(|(name, _)| *name != "is");
     let facts: Vec<String> = facts.map(|(name, value)| format!("{name}: {value}")).collect();
     if facts.is_empty() { reason.to_owned() } else { format!("{reason} ({})", facts.join(", ")) }
+}
+
+/// What the sender of a token can provide next to it.
+#[derive(Clone, Copy)]
+pub(super) struct Sender {
+    /// A proof that it has the key or the certificate that the token is bound to.
+    pub(super) proves: bool,
+    /// A request signature.
+    pub(super) signs: bool,
 }
