@@ -53,13 +53,14 @@ fn caller(subject: &Subject<'_>, of: Option<(&Agent, &document::Agent)>) -> Call
             .or_else(|| roles.is_none().then(|| lacks_credential(endpoint, asked)))
             .or_else(|| needs_key.then(|| "requests must be signed, and it has no signing key".to_owned()))
             .or_else(|| lacks_attribute(raw, own.bind.iter()));
-        if let Some(why) = why {
+        let observed = subject.observes(endpoint);
+        if let Some(why) = why.filter(|_| !observed) {
             cannot_reach.push(Excluded { endpoint: own.id.clone(), operation: None, why });
             continue;
         }
         let mut reached = subject.reached(endpoint, own, name, known);
         // Who may use no operation cannot ask for lists either.
-        let (mut excluded, mut is_admitted) = (Vec::new(), own.rpc.is_none());
+        let (mut excluded, mut is_admitted) = (Vec::new(), own.rpc.is_none() || observed);
         for operation in policy.operations_of(agent, endpoint) {
             let mut entries = own.rpc.iter().flat_map(|rpc| rpc.operations());
             let is_it = |entry: &document::OperationEntry<'_>| {
@@ -71,7 +72,8 @@ fn caller(subject: &Subject<'_>, of: Option<(&Agent, &document::Agent)>) -> Call
             let why =
                 why_not(operation.reachable).or_else(|| lacks_role.map(|asked| lacks_credential(endpoint, asked)));
             is_admitted |= why.is_none();
-            match why.or_else(|| lacks_attribute(raw, entry.bind.iter())) {
+            let why = why.or_else(|| lacks_attribute(raw, entry.bind.iter()));
+            match why.filter(|_| !observed) {
                 Some(why) => excluded.push(Excluded {
                     endpoint: own.id.clone(),
                     operation: Some(operation.name.to_owned()),
@@ -236,6 +238,14 @@ mod tests {
         );
         let no_actors = json!({ "delegation": { "actors": ["actor"] }, "revoked": [{ "actor": "actor" }] });
         assert_eq!(reached(&no_actors)[0], row("actor", &[], State::Active));
+    }
+
+    #[test]
+    fn whoever_is_only_observed_reaches_everything() {
+        let everything = &["own", "either", "others", "signed", "tools"][..];
+        for (name, endpoints, _) in reached(&json!({ "mode": "observe" })) {
+            assert_eq!(endpoints, everything, "{name}");
+        }
     }
 
     #[test]

@@ -206,6 +206,11 @@ impl<'a> Subject<'a> {
         all.filter(move |(endpoint, _)| only.is_none_or(|only| *endpoint.id == *only))
     }
 
+    /// Reports whether every request to an endpoint is forwarded, and denials are only recorded.
+    fn observes(&self, endpoint: &callgate::policy::Endpoint) -> bool {
+        endpoint.observes() || self.document.mode == callgate::document::Mode::Observe
+    }
+
     /// Returns what an endpoint asks of requests for somebody else.
     fn delegation(&self, raw: &callgate::document::Endpoint) -> DelegationAsked {
         let of_effect = || self.document.requirements.get(&raw.effect).and_then(|asked| asked.delegation);
@@ -239,7 +244,7 @@ impl<'a> Subject<'a> {
             hosts: raw.hosts.clone().unwrap_or_default(),
             path: raw.path.clone(),
             effect: raw.effect.name(),
-            observed: endpoint.observes() || self.document.mode == callgate::document::Mode::Observe,
+            observed: self.observes(endpoint),
             credentials: if public {
                 Vec::new()
             } else {

@@ -221,6 +221,10 @@ fn the_report_and_the_engine_agree() {
             let text = random_token(&mut random, &key);
             let (facts, caller) = token(&subject, Given { token: &text, keys: &[] }).unwrap();
             assert_eq!(facts.verified, facts.rejected.is_none(), "{facts:?}");
+            // What a token of an agent reaches is among what the agent can reach.
+            let all = crate::access::agents(&subject, None);
+            let own = all.iter().find(|own| facts.agent.is_some() && own.agent == facts.agent);
+            let can_reach = |id: &str| own.is_none_or(|own| own.reaches.iter().any(|reached| reached.endpoint == id));
             for endpoint in &subject.document.endpoints {
                 let is_listed = caller.reaches.iter().any(|own| own.endpoint == endpoint.id);
                 let why = caller.cannot_reach.iter().find(|own| own.endpoint == endpoint.id);
@@ -231,6 +235,7 @@ fn the_report_and_the_engine_agree() {
                     "round {round}: {} {why:?}\n{}\n{text}",
                     endpoint.id, loaded.policy_json
                 );
+                assert!(!is_listed || endpoint.access.is_some() || can_reach(&endpoint.id), "{}", endpoint.id);
                 if is_listed { reached += 1 } else { excluded += 1 }
             }
         }
