@@ -30,6 +30,7 @@
 mod agents;
 mod gate;
 pub(crate) mod html;
+mod issuer;
 mod limits;
 mod request;
 mod roles;

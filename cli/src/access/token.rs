@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::document::{self, Document, OperationEntry};
+use callgate::document::{self, OperationEntry};
 use callgate::identity::token::json;
 use callgate::policy::Endpoint;
 use callgate::{Reason, SecretLookup};
@@ -19,6 +19,7 @@ use callgate_kit::policy::{compile, environment};
 use serde_json::{Value, json};
 
 use super::gate::{Answer, Gate, Sender, describe};
+use super::issuer::issuer_of;
 use super::request::{Draft, Known, draft, rounds};
 use super::{Caller, Excluded, Kind, Operation, Rejected, State, Subject, TokenFacts, bindings, scopes};
 
@@ -197,9 +198,11 @@ impl<'a> Bearer<'a> {
         let mut credential = self.credential(&answer);
         if matches!(credential, Credential::Unverifiable) {
             self.facts.verified = false;
-            if !answer.is_allowed {
-                (answer, credential) = self.ask_again(draft, Claims::Same)?;
+            // Without its keys, nothing is known about the token where it is only observed.
+            if answer.is_allowed {
+                return Ok(None);
             }
+            (answer, credential) = self.ask_again(draft, Claims::Same)?;
         }
         self.note(&answer, &credential);
         if answer.is_allowed {
@@ -374,22 +377,6 @@ fn decode(token: &str) -> Option<(Value, Value)> {
         json::parse(&text, json::Bounds { bytes: usize::MAX, depth: u8::MAX }).ok()
     });
     Some((parts.next()??, parts.next()??))
-}
-
-/// Returns the policy's name of the issuer of a token. One segment of an issuer's URL may be a variable.
-fn issuer_of<'d>(document: &'d Document, claims: &Value) -> Option<&'d str> {
-    let iss = claims.get("iss")?.as_str()?;
-    let exact = document.issuers.iter().find(|(_, issuer)| issuer.issuer.as_deref() == Some(iss));
-    let with_variable = || {
-        document.issuers.iter().find(|(_, issuer)| {
-            issuer.issuer.as_deref().and_then(|own| own.split_once('{')).is_some_and(|(before, rest)| {
-                let after = rest.split_once('}').map_or("", |(_, after)| after);
-                let tenant = iss.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-                tenant.is_some_and(|tenant| !tenant.contains('/'))
-            })
-        })
-    };
-    exact.or_else(with_variable).map(|(name, _)| name.as_str())
 }
 
 #[cfg(test)]
