@@ -149,7 +149,8 @@ pub enum ClientResponses {
 pub enum RpcList {
     /// Those that the agent may use with the scopes that it has now.
     Granted,
-    /// Those that the policy lists and that the agent may use, now or with further scopes: what `agents` and `at_most` exclude is hidden.
+    /// Those that the policy lists and that the agent may use, now or with further scopes: what `agents` and `at_most` exclude is hidden,
+    /// and what does not accept the `delegation` of the token.
     #[default]
     Reachable,
     /// All of them. Lists are not filtered, and pins are not checked.

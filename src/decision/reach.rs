@@ -1,11 +1,12 @@
-//! What is within the reach of a caller, whatever its credentials say: the lists of agents at endpoints and operations, and the ceilings
-//! of its agents.
+//! What is within the reach of a caller, whatever its credentials say: the lists of agents at endpoints and operations, the ceilings of its
+//! agents, and whether requests for somebody else are accepted.
 //!
 //! Freshness depends on the credential, and does not belong here.
 
 use super::{Caller, Rule};
 use crate::allowlist::operations::Operation;
 use crate::allowlist::{Ceiling, Granted, ScopesWanted};
+use crate::document::DelegationAsked;
 use crate::policy::{Agent, Endpoint};
 use crate::reason::Reason;
 
@@ -58,9 +59,27 @@ impl<'a> Caller<'a> {
         Some((Reason::AgentCeiling, Rule::AtMost(&agent.name)))
     }
 
+    /// Checks that a request for somebody else, or one that is not, is accepted where this is asked.
+    ///
+    /// # Errors
+    /// [`Reason::DelegationNotAllowed`] or [`Reason::DelegationRequired`].
+    pub(crate) fn accept_delegation(&self, asked: DelegationAsked) -> Result<(), Reason> {
+        match (asked, self.is_delegated()) {
+            (DelegationAsked::None, true) => Err(Reason::DelegationNotAllowed),
+            (DelegationAsked::Required, false) => Err(Reason::DelegationRequired),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns whether an operation is open to the caller, apart from its scopes and the age of its token.
+    pub(crate) fn is_admitted_to(&self, operation: &'a Operation) -> bool {
+        self.is_kept_from(operation).is_none()
+            && operation.delegation.is_none_or(|asked| self.accept_delegation(asked).is_ok())
+    }
+
     /// Returns whether the caller may use an operation, now or with further scopes.
     pub(crate) fn reaches(&self, operation: &'a Operation) -> bool {
-        self.is_kept_from(operation).is_none() && self.never_has(&operation.scopes).is_none()
+        self.is_admitted_to(operation) && self.never_has(&operation.scopes).is_none()
     }
 }
 

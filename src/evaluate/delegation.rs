@@ -63,7 +63,7 @@ impl<'a> Evaluation<'a, '_> {
             return Ok(Some(DelegationAccepted::assertion()));
         }
         let details = self.context.trace.is_some().then(|| describe(caller));
-        let result = accepts(asked, is_delegated).map(|()| DelegationAccepted::assertion());
+        let result = caller.accept_delegation(asked).map(|()| DelegationAccepted::assertion());
         let rule = Rule::asked_by(endpoint, Some(endpoint.delegation.origin), "delegation");
         self.record_check_with_details(Check::Delegation, rule, result, details.unwrap_or_default())
     }
@@ -73,7 +73,7 @@ impl<'a> Evaluation<'a, '_> {
     pub(super) fn operation_delegation(&mut self, operation: &'a Operation) -> Result<bool, Denied> {
         let Some(asked) = operation.delegation else { return Ok(true) };
         let Some(caller) = &self.facts.caller else { return Ok(false) };
-        let result = accepts(asked, caller.is_delegated());
+        let result = caller.accept_delegation(asked);
         let rule = Rule::Effect(operation.effect, "delegation");
         let accepted = self.record_check(Check::Delegation, rule, result, |()| CheckDetails::new())?;
         Ok(accepted.is_some())
@@ -97,14 +97,6 @@ fn registered<'a>(
     }
     let prior = policy.agents.find_prior_actors(token, now);
     prior.map_err(|reason| (reason, Rule::Policy("delegation.prior_actors")))
-}
-
-fn accepts(asked: DelegationAsked, is_delegated: bool) -> Result<(), Reason> {
-    match (asked, is_delegated) {
-        (DelegationAsked::None, true) => Err(Reason::DelegationNotAllowed),
-        (DelegationAsked::Required, false) => Err(Reason::DelegationRequired),
-        _ => Ok(()),
-    }
 }
 
 /// Returns for whom and through which checked agents the caller acts.

@@ -71,7 +71,7 @@ impl<'a> Evaluation<'a, '_> {
                 return Ok(None);
             }
             if let Some(operation) = lacking
-                && !self.keep_from(operation)?
+                && (!self.keep_from(operation)? || !self.operation_delegation(operation)?)
             {
                 return Ok(None);
             }
@@ -230,7 +230,7 @@ pub(super) fn changed_flag(shared: Shared<'_>, endpoint: &Endpoint, operation: &
 /// Returns whether the caller reaches at least one operation and has its scopes.
 fn usable<'a>(rpc: &'a Rpc, caller: &Caller<'a>) -> bool {
     let mut granted = rpc.operations().filter(|operation| operation.scopes.missing(caller).is_none());
-    granted.any(|operation| caller.is_kept_from(operation).is_none())
+    granted.any(|operation| caller.is_admitted_to(operation))
 }
 
 /// Returns the operation whose scopes a caller without any usable one is asked for: the first with the least effect, of those that it

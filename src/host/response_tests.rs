@@ -32,15 +32,18 @@ fn document(list: &str) -> Value {
     }))
 }
 
-fn credential() -> String {
+fn credential(claims: Value) -> String {
     let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
     let signed = format!(
         "{}.{}",
         part(json!({ "alg": "HS256", "typ": "at+jwt" })),
-        part(json!({
-            "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": "agent",
-            "iat": NOW, "exp": NOW + 900, "jti": "j", "scope": "pay"
-        }))
+        part(testing::with(
+            json!({
+                "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": "agent",
+                "iat": NOW, "exp": NOW + 900, "jti": "j", "scope": "pay"
+            }),
+            claims
+        ))
     );
     format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(&signed, SECRET)))
 }
@@ -69,13 +72,18 @@ impl Worker {
 
     /// Returns the stream of a forwarded message, and what the gate did with it.
     fn post(&self, message: &str) -> (HttpStream<Fake>, StreamAction) {
+        self.post_with(json!({}), message)
+    }
+
+    /// Does the same with further claims in the token.
+    fn post_with(&self, claims: Value, message: &str) -> (HttpStream<Fake>, StreamAction) {
         self.host.set(
             Map::RequestHeaders,
             &[
                 (":method", "POST"),
                 (":path", "/mcp"),
                 (":authority", "api.example.com"),
-                ("authorization", &credential()),
+                ("authorization", &credential(claims)),
                 ("content-type", "application/json"),
                 ("accept-encoding", "gzip, br"),
                 ("mcp-protocol-version", "2025-11-25"),
@@ -165,6 +173,32 @@ fn a_list_contains_only_what_the_agent_can_reach() {
         let mut stream = worker.list();
         assert_eq!(worker.respond(&mut stream, &JSON), StreamAction::Continue);
         assert_eq!(worker.chunk(&mut stream, &answer(&[LOOK, HIDDEN, PAY]), true), answer(shown), "{pointer} {value}");
+    }
+}
+
+#[test]
+fn a_list_contains_only_what_accepts_the_delegation_of_the_token() {
+    let delegated = json!({ "act": { "sub": "agent" } });
+    for (effect, claims, shown) in [
+        ("read", &delegated, &[LOOK, PAY][..]),
+        ("destructive", &delegated, &[PAY]),
+        ("destructive", &json!({}), &[LOOK, PAY]),
+        ("write", &delegated, &[LOOK, PAY]),
+        ("write", &json!({}), &[PAY]),
+    ] {
+        let mut document = document("reachable");
+        document["delegation"] = json!({});
+        document["agents"]["a"]["identity"]["actor"] = json!({ "issuer": "corp", "sub": "agent" });
+        document["requirements"] =
+            json!({ "write": { "delegation": "required" }, "destructive": { "delegation": "none" } });
+        document["endpoints"][0]["delegation"] = json!("allowed");
+        document["endpoints"][0]["rpc"]["tools"][0]["effect"] = json!(effect);
+        let worker = Worker::new(&document);
+        let (mut stream, action) =
+            worker.post_with(claims.clone(), r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#);
+        assert_eq!(action, StreamAction::Continue);
+        assert_eq!(worker.respond(&mut stream, &JSON), StreamAction::Continue);
+        assert_eq!(worker.chunk(&mut stream, &answer(&[LOOK, HIDDEN, PAY]), true), answer(shown), "{effect} {claims}");
     }
 }
 
@@ -265,7 +299,7 @@ fn a_gateway_that_hides_answers_from_the_filter_gets_no_more_messages() {
             (":method", "POST"),
             (":path", "/mcp"),
             (":authority", "api.example.com"),
-            ("authorization", &credential()),
+            ("authorization", &credential(json!({}))),
             ("content-type", "application/json"),
         ],
     );

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use super::limits::gcra;
+use super::workloads;
 use crate::document::names::{check_name, did_you_mean};
 use crate::document::{self, Dimension, LimitKeyPart};
 use crate::document::{Findings, Place};
@@ -96,10 +97,12 @@ pub(super) fn vary(
     varying.tiers(place, findings);
     varying.agents(findings);
     let Varying { mut limit, mut varied, .. } = varying;
-    let refills = varied.numbers.iter().map(|numbers| numbers.gcra.refill());
+    // The requests of an agent with its own numbers share a key with nobody, and after a step of the clock it waits for its own refill.
+    let of_tiers = varied.tiers;
+    let refills = varied.numbers.iter().take(of_tiers).map(|numbers| numbers.gcra.refill());
     let longest = refills.fold(limit.gcra.refill(), u64::max);
     limit.gcra = limit.gcra.shared_with(longest);
-    for numbers in &mut varied.numbers {
+    for numbers in varied.numbers.iter_mut().take(of_tiers) {
         numbers.gcra = numbers.gcra.shared_with(longest);
     }
     limit.varied = (!varied.is_empty()).then(|| Box::new(varied));
@@ -292,8 +295,9 @@ pub(super) fn check_claims(
     let limit = |name: &str| document.limits.get(name);
     let Some(name) = own.iter().find(|name| limit(name).is_some_and(|limit| limit.per.has_claim())) else { return };
     // Clients that the policy does not name may be as many as somebody registers.
+    let is_class = |own: &document::Identity| own.each.is_some() || workloads::is_class(own);
     let names_agents = document.unregistered == document::Unregistered::Reject
-        && !document.agents.values().any(|agent| agent.identity.as_ref().is_some_and(|own| own.each.is_some()));
+        && !document.agents.values().any(|agent| agent.identity.as_ref().is_some_and(is_class));
     let bounds = |limit: &document::Limit| {
         let per = &limit.per;
         !per.has_claim() && !per.has(Dimension::Source) && (names_agents || !per.has(Dimension::Agent))

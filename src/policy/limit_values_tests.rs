@@ -5,7 +5,8 @@ use serde_json::{Value, json};
 
 use crate::policy::Policy;
 use crate::policy::tests::{compile, with};
-use crate::quota::{LimitReport, LimitStatus, LimitStatuses, NumbersIndex};
+use crate::quota::{Gcra, LimitReport, LimitStatus, LimitStatuses, NumbersIndex};
+use crate::text::time::Timestamp;
 
 /// A policy with every kind of variation: `org` counts by claim, `calls` has tiers and numbers of the agent `a`, and `slow` has a tier by
 /// claim.
@@ -138,6 +139,11 @@ fn a_limit_by_claim_needs_a_limit_that_clients_cannot_avoid() {
     // Clients that the policy does not name are as many as somebody registers.
     let open = [("/unregistered", json!("allow"))];
     assert!(with_limits(&["org", "calls"], &open) && !with_limits(&["org", "slow"], &open));
+    let workloads = [
+        ("/tls", json!({ "client_certificates": "validated", "trust_domains": ["example.org"] })),
+        ("/agents/c", json!({ "owner": "o", "identity": { "spiffe": "spiffe://example.org/jobs/*" } })),
+    ];
+    assert!(with_limits(&["org", "calls"], &workloads) && !with_limits(&["org", "slow"], &workloads));
     // A limit of the effect counts as well.
     let of_effect = [("/requirements/read", json!({ "limits": ["calls"] }))];
     assert!(!with_limits(&["org"], &of_effect));
@@ -181,6 +187,22 @@ fn the_headers_show_the_numbers_that_apply() {
     assert_eq!(whose, ["tier t1", "agent b"]);
     // The bound for replay protection is that of the agent with the largest numbers, with every tier.
     assert_eq!(limit.most_within(0), 110);
+}
+
+#[test]
+fn after_a_step_of_the_clock_nobody_waits_for_the_numbers_of_another_agent() {
+    let policy: Policy = compile(varied(&[])).unwrap().policy;
+    let now = Timestamp::from_secs(1_000_000);
+    let longest = |name: &str, numbers: NumbersIndex| {
+        let limit = policy.limits.list.iter().find(|limit| &*limit.name == name).unwrap();
+        let gcra: &Gcra = limit.gcra_of(numbers);
+        (gcra.exhausted(now) - now.as_nanos()) / 1_000_000_000
+    };
+    let of = |position: usize| NumbersIndex::of(position).unwrap();
+    // The burst of agent `b` refills in 120 s, and those of the others in 10 s.
+    assert_eq!([NumbersIndex::OWN, of(0), of(1)].map(|numbers| longest("calls", numbers)), [10, 10, 120]);
+    // A client can change its tier, which must not erase what it was charged.
+    assert_eq!([NumbersIndex::OWN, of(0)].map(|numbers| longest("slow", numbers)), [5, 5]);
 }
 
 #[test]

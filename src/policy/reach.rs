@@ -243,6 +243,9 @@ pub(super) fn of_endpoint(
     }
     check_span(document, raw.max_age, &place.field("max_age"), findings);
     check_span(document, raw.max_lifetime, &place.field("max_lifetime"), findings);
+    check_replaced(raw.max_age, of_effect.and_then(|asked| asked.max_age), &place.field("max_age"), findings);
+    let lifetime = of_effect.and_then(|asked| asked.max_lifetime);
+    check_replaced(raw.max_lifetime, lifetime, &place.field("max_lifetime"), findings);
     let span = |own: Option<Lifetime>, asked: Option<Lifetime>| {
         let own = own.map(|own| Span { most: own.duration(), origin: Origin::Endpoint });
         own.or_else(|| asked.map(|asked| Span { most: asked.duration(), origin: Origin::Effect(raw.effect) }))
@@ -354,6 +357,19 @@ fn check_span(document: &document::Document, most: Option<Lifetime>, place: &Pla
         findings.warn(
             place.clone(),
             "no issuer accepts tokens that exceed this, so it has no effect; write less than the `max_lifetime` of the issuers",
+        );
+    }
+}
+
+/// Warns about a maximum of an endpoint that is more than the one of its effect, which it replaces.
+fn check_replaced(own: Option<Lifetime>, of_effect: Option<Lifetime>, place: &Place, findings: &mut Findings) {
+    if let (Some(own), Some(of_effect)) = (own, of_effect)
+        && own.duration() > of_effect.duration()
+    {
+        findings.warn(
+            place.clone(),
+            "this is more than the requirements of this effect permit, and replaces them; write less, or keep it if this endpoint is an \
+             exception",
         );
     }
 }

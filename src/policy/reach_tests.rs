@@ -209,6 +209,21 @@ fn warns_about_what_has_no_effect() {
 }
 
 #[test]
+fn warns_about_an_endpoint_that_accepts_more_than_its_effect_permits() {
+    for field in ["max_age", "max_lifetime"] {
+        let with_own = |own: &str| {
+            let requirement = ("/requirements/write", json!({ "scopes": ["w"], field: "5m" }));
+            let pointer = format!("/endpoints/2/{field}");
+            warnings(&[requirement, (pointer.as_str(), json!(own))])
+        };
+        assert_eq!((with_own("5m"), with_own("1m")), (Vec::new(), Vec::new()));
+        let found = with_own("301s");
+        let expected = format!("endpoints[2].{field}: this is more than the requirements of this effect permit");
+        assert!(found.len() == 1 && found[0].starts_with(&expected), "{found:?}");
+    }
+}
+
+#[test]
 fn warns_about_an_operation_that_nobody_can_use() {
     let mcp = |own: &str| {
         json!({

@@ -64,7 +64,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
         let buckets = Vec::with_capacity(most);
         let mut batch = Self { shared, now, cost, buckets, slots: Vec::with_capacity(1), used: StoreStats::default() };
         for (limit, operation) in limits {
-            batch.add(limit, operation, who)?;
+            batch.add(limit, operation, &who)?;
         }
         batch.clamp_future_tat()?;
         Ok(batch)
@@ -75,7 +75,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
         &mut self,
         limit: &'l Limit,
         operation: Option<&Operation>,
-        who: LimitSubject<'_>,
+        who: &LimitSubject<'_>,
     ) -> Result<(), Refused<'l>> {
         let entry = limit.entry(who, operation);
         // Each identity's key is computed once.
@@ -91,8 +91,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
             }
         };
         let tat = self.slots.get(slot).map_or(0, |slot| slot.tat(&place));
-        let numbers = limit.choose(who);
-        let gcra = limit.gcra_of(numbers);
+        let (numbers, gcra) = limit.choose(who);
         self.buckets.push(LimitBucket { limit, numbers, gcra, place, entry, slot, tat, next: None, charged: None });
         Ok(())
     }
@@ -176,7 +175,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
             let exceeds_max_tat = |bucket: &LimitBucket<'_>| bucket.gcra.exceeds_max_tat(bucket.tat, self.now);
             if self.buckets.iter().any(|bucket| bucket.slot == slot && exceeds_max_tat(bucket)) {
                 self.change(slot, |bucket, tat| {
-                    let (gcra, now) = (*bucket.gcra, clock.now()?);
+                    let (gcra, now) = (bucket.gcra, clock.now()?);
                     Ok(gcra.exceeds_max_tat(tat, now).then(|| gcra.exhausted(now)))
                 })?;
             }

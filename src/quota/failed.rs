@@ -177,7 +177,7 @@ impl<'g> Guard<'g> {
     /// nothing has to be counted.
     fn failures(&self) -> Result<Option<LimitBatch<'g, 'g>>, Refused<'g>> {
         let (limit, who) = (&self.allowed.source, self.who(None));
-        let place = limit.place(limit.entry(who, None), who, None, self.shared.namespace).ok_or(Refused::Store)?;
+        let place = limit.place(limit.entry(&who, None), &who, None, self.shared.namespace).ok_or(Refused::Store)?;
         let tat = Slot::read(self.shared.store, &place)?.value(&place);
         let is_at_rest = tat.is_none_or(|tat| tat <= self.now.as_nanos());
         if is_at_rest { Ok(None) } else { self.batch(limit, None).map(Some) }

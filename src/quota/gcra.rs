@@ -59,28 +59,28 @@ impl Gcra {
     pub(crate) const LONGEST_REFILL: u64 = 366 * 86_400 * 1_000_000_000;
 
     /// Returns the number of requests that are allowed at once after an idle period.
-    pub(crate) fn burst(self) -> u32 {
+    pub(crate) fn burst(&self) -> u32 {
         self.burst
     }
 
     /// Returns the maximum number of requests that are allowed within `nanos`, for any start of that window.
-    pub(crate) fn most_within(self, nanos: u64) -> u64 {
+    pub(crate) fn most_within(&self, nanos: u64) -> u64 {
         u64::from(self.burst).saturating_add(nanos.div_ceil(self.interval.get()))
     }
 
     /// Returns the nanoseconds in which an exhausted burst refills.
-    pub(crate) fn refill(self) -> u64 {
+    pub(crate) fn refill(&self) -> u64 {
         self.refill
     }
 
     /// Returns the arrival time after a request of this cost, if the request is allowed.
-    pub(crate) fn try_consume(self, tat: u64, now: Timestamp, cost: u32) -> Option<u64> {
+    pub(crate) fn try_consume(&self, tat: u64, now: Timestamp, cost: u32) -> Option<u64> {
         let after = self.pending(tat, now).checked_add(self.charge(cost))?;
         (after <= self.refill()).then(|| now.as_nanos().saturating_add(after))
     }
 
     /// Returns the limiter's state for requests of this cost.
-    pub(crate) fn status(self, tat: u64, now: Timestamp, cost: u32) -> LimitStatus {
+    pub(crate) fn status(&self, tat: u64, now: Timestamp, cost: u32) -> LimitStatus {
         let pending = self.pending(tat, now);
         let charge = self.charge(cost).max(1);
         // A limiter with a longer refill may have charged more than this one's refill.
@@ -94,31 +94,31 @@ impl Gcra {
     /// Returns the arrival time after a refund. Only the part of the charge that is still pending is refunded. `charged` is the
     /// arrival time that the request wrote. A larger refund would also return the charges of later requests, because the rest of
     /// this charge has already decayed.
-    pub(crate) fn refund(self, tat: u64, charged: u64, now: Timestamp, cost: u32) -> u64 {
+    pub(crate) fn refund(&self, tat: u64, charged: u64, now: Timestamp, cost: u32) -> u64 {
         let back = charged.saturating_sub(now.as_nanos()).min(self.charge(cost));
         tat.saturating_sub(back)
     }
 
     /// Reports whether an arrival time is further ahead than this limiter, and those with the same state, ever write. The clock may have been ahead when it was
     /// written, or the policy may have had a larger burst.
-    pub(crate) fn exceeds_max_tat(self, tat: u64, now: Timestamp) -> bool {
+    pub(crate) fn exceeds_max_tat(&self, tat: u64, now: Timestamp) -> bool {
         tat > self.exhausted(now)
     }
 
     /// Returns the arrival time of an exhausted limiter.
-    pub(crate) fn exhausted(self, now: Timestamp) -> u64 {
+    pub(crate) fn exhausted(&self, now: Timestamp) -> u64 {
         now.as_nanos().saturating_add(self.longest)
     }
 
     /// Returns the nanoseconds by which a request of this cost moves the arrival time. A cost above the burst never fits. Wasm
     /// has no 64-bit multiplication with overflow detection and would need a function for it. A cost within the burst cannot
     /// overflow, because the product is at most the refill.
-    fn charge(self, cost: u32) -> u64 {
+    fn charge(&self, cost: u32) -> u64 {
         if cost <= self.burst { self.interval.get().wrapping_mul(u64::from(cost)) } else { u64::MAX }
     }
 
     /// Returns the nanoseconds until the limiter is idle, at most the longest refill.
-    fn pending(self, tat: u64, now: Timestamp) -> u64 {
+    fn pending(&self, tat: u64, now: Timestamp) -> u64 {
         tat.saturating_sub(now.as_nanos()).min(self.longest)
     }
 }

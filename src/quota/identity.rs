@@ -51,7 +51,7 @@ impl Limit {
     pub(crate) fn place(
         &self,
         entry: Option<u64>,
-        who: LimitSubject<'_>,
+        who: &LimitSubject<'_>,
         operation: Option<&Operation>,
         namespace: &Namespace,
     ) -> Option<BucketKey> {
@@ -117,7 +117,7 @@ impl Limit {
 
     /// Returns the value that distinguishes the limit's entry from those of other limits under the same key, or `None` if it has
     /// its own key.
-    pub(super) fn entry(&self, who: LimitSubject<'_>, operation: Option<&Operation>) -> Option<u64> {
+    pub(super) fn entry(&self, who: &LimitSubject<'_>, operation: Option<&Operation>) -> Option<u64> {
         let name = self.name_hash.filter(|_| self.per.is_named(who))?;
         // An agent's limits for all endpoints are entries of one value, the same as that of its limits over all endpoints.
         let agent = self.per.has(LimitKey::AGENT);
@@ -170,7 +170,7 @@ impl LimitKey {
     }
 
     /// Reports whether the policy names every part of the key.
-    fn is_named(self, who: LimitSubject<'_>) -> bool {
+    fn is_named(self, who: &LimitSubject<'_>) -> bool {
         let registered = || who.caller.is_some_and(|caller| caller.agent.is_some() && !caller.is_class);
         // An agent has one tenant. Other tenants may be as many as their issuer has customers.
         let tenant_is_named =

@@ -45,17 +45,17 @@ pub(crate) struct Numbers {
     pub(crate) whose: Box<str>,
 }
 
-/// Selects the numbers of a limit: its own, or one of [`Varied::numbers`] by its position.
+/// Selects the numbers of a limit: its own (0), or one of [`Varied::numbers`] (1 for the first).
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct NumbersIndex(Option<u16>);
+pub(crate) struct NumbersIndex(u32);
 
 impl NumbersIndex {
     /// The limit's own rate and burst.
-    pub(crate) const OWN: Self = Self(None);
+    pub(crate) const OWN: Self = Self(0);
 
     /// Returns the index of numbers at this position. A policy with more numbers than can be counted has no more of them.
     pub(crate) fn of(position: usize) -> Option<Self> {
-        u16::try_from(position).ok().map(|position| Self(Some(position)))
+        u16::try_from(position).ok().map(|position| Self(u32::from(position) + 1))
     }
 }
 
@@ -66,7 +66,7 @@ impl Varied {
     }
 
     /// Returns the numbers that apply to a caller: those of its agent, those of its tier, or the limit's own.
-    fn choose(&self, who: LimitSubject<'_>) -> NumbersIndex {
+    fn choose(&self, who: &LimitSubject<'_>) -> NumbersIndex {
         let Some(caller) = who.caller else { return NumbersIndex::OWN };
         let of_agent = caller.agent.and_then(|(_, position)| self.by_agent.get(position as usize).copied().flatten());
         if let Some(own) = of_agent {
@@ -78,7 +78,7 @@ impl Varied {
     }
 
     /// Adds the values of the caller to an identity.
-    pub(super) fn identify(&self, mut identity: Identity, who: LimitSubject<'_>) -> Identity {
+    pub(super) fn identify(&self, mut identity: Identity, who: &LimitSubject<'_>) -> Identity {
         let token = who.caller.and_then(|caller| caller.token);
         let agent = who.caller.and_then(|caller| caller.agent);
         for part in &self.key {
@@ -128,14 +128,19 @@ fn value(identity: Identity, value: Option<&Value>) -> Identity {
 }
 
 impl Limit {
-    /// Returns the numbers that apply to a caller.
-    pub(super) fn choose(&self, who: LimitSubject<'_>) -> NumbersIndex {
-        self.varied.as_ref().map_or(NumbersIndex::OWN, |varied| varied.choose(who))
+    /// Returns the numbers that apply to a caller, with their rate and burst.
+    #[inline]
+    pub(super) fn choose(&self, who: &LimitSubject<'_>) -> (NumbersIndex, &Gcra) {
+        // Most limits have the same numbers for every caller.
+        let Some(varied) = &self.varied else { return (NumbersIndex::OWN, &self.gcra) };
+        let index = varied.choose(who);
+        (index, self.gcra_of(index))
     }
 
     /// Returns these numbers of a tier or an agent, or `None` for the limit's own.
     pub(crate) fn numbers(&self, NumbersIndex(index): NumbersIndex) -> Option<&Numbers> {
-        self.varied.as_ref()?.numbers.get(usize::from(index?))
+        let position = index.checked_sub(1)?;
+        self.varied.as_ref()?.numbers.get(position as usize)
     }
 
     /// Returns the rate and burst of these numbers.

@@ -69,7 +69,7 @@ fn attributes_are_found_by_the_position_of_the_agent() {
         endpoint: "e",
         signer: None,
     };
-    let of = |position| namespace.numbers(varied.identify(namespace.identity("test"), who(position)));
+    let of = |position| namespace.numbers(varied.identify(namespace.identity("test"), &who(position)));
     assert_eq!(of(Some(0)), of(Some(2)));
     assert_ne!(of(Some(0)), of(Some(1)));
     for other in [Some(3), Some(4), None] {
@@ -91,9 +91,9 @@ fn only_keys_without_claims_are_named_by_the_policy() {
     };
     let namespace = namespace();
     let claim = ClaimName::parse("org").unwrap();
-    let by_claim = limit(LimitKey::CLAIM, KeyValue::Claim(claim)).place(None, who, None, &namespace).unwrap();
+    let by_claim = limit(LimitKey::CLAIM, KeyValue::Claim(claim)).place(None, &who, None, &namespace).unwrap();
     let by_attribute = KeyValue::Attribute("team".into(), Vec::new());
-    let by_attribute = limit(LimitKey::ATTRIBUTE, by_attribute).place(None, who, None, &namespace).unwrap();
+    let by_attribute = limit(LimitKey::ATTRIBUTE, by_attribute).place(None, &who, None, &namespace).unwrap();
     let slots: Vec<_> = namespace.slots().collect();
     let is_in_table = |place: &crate::state::BucketKey| slots.iter().any(|slot| slot.same_slot(place));
     assert!(is_in_table(&by_claim) && !is_in_table(&by_attribute));

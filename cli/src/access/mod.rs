@@ -13,7 +13,7 @@
 //! | `callers[].agent` | the name; `null` for unregistered clients, and for everyone |
 //! | `callers[].kind` | `agent`, `unregistered`, `anyone` (public endpoints) or `token` |
 //! | `callers[].owner` | the owner in the policy, or `null` |
-//! | `callers[].state` | `active`, `suspended` or `expired` |
+//! | `callers[].state` | `active`, `suspended` (also if an entry of `revoked` names the agent) or `expired` |
 //! | `callers[].reaches` | the endpoints that it can reach |
 //! | `reaches[].endpoint`, `.methods`, `.hosts`, `.path`, `.effect` | the endpoint |
 //! | `reaches[].observed` | whether denials there are only recorded |
@@ -28,15 +28,18 @@
 //! | `callers[].cannot_reach` | `endpoint`, `operation` (or `null`), `why` |
 
 mod agents;
+mod gate;
 pub(crate) mod html;
+mod issuer;
 mod limits;
 mod request;
+mod roles;
 pub(crate) mod table;
 mod token;
 
 use std::collections::BTreeMap;
 
-use callgate::document::Document;
+use callgate::document::{DelegationAsked, Document, OperationEntry};
 use callgate_kit::policy::Loaded;
 use serde::Serialize;
 use serde_json::Value;
@@ -204,6 +207,23 @@ impl<'a> Subject<'a> {
         all.filter(move |(endpoint, _)| only.is_none_or(|only| *endpoint.id == *only))
     }
 
+    /// Reports whether every request to an endpoint is forwarded, and denials are only recorded.
+    fn observes(&self, endpoint: &callgate::policy::Endpoint) -> bool {
+        endpoint.observes() || self.document.mode == callgate::document::Mode::Observe
+    }
+
+    /// Returns what an endpoint asks of requests for somebody else.
+    fn delegation(&self, raw: &callgate::document::Endpoint) -> DelegationAsked {
+        let of_effect = || self.document.requirements.get(&raw.effect).and_then(|asked| asked.delegation);
+        raw.delegation.or_else(of_effect).unwrap_or(DelegationAsked::None)
+    }
+
+    /// Returns what an operation of an endpoint asks in addition.
+    fn delegation_of(&self, raw: &callgate::document::Endpoint, entry: &OperationEntry<'_>) -> Option<DelegationAsked> {
+        let of_effect = self.document.requirements.get(&entry.effect).and_then(|asked| asked.delegation);
+        of_effect.filter(|_| entry.effect != raw.effect)
+    }
+
     /// Returns the attributes of an agent.
     fn attributes(&self, agent: Option<&str>) -> Option<&BTreeMap<String, Value>> {
         self.document.agents.get(agent?).map(|agent| &agent.attributes)
@@ -218,16 +238,14 @@ impl<'a> Subject<'a> {
         known: Known<'_>,
     ) -> Reached {
         let public = endpoint.is_public();
-        let requirement = self.document.requirements.get(&raw.effect);
         let (all, any) = endpoint.required_scopes();
-        let delegation = raw.delegation.or_else(|| requirement.and_then(|asked| asked.delegation));
         Reached {
             endpoint: raw.id.clone(),
             methods: raw.methods.clone(),
             hosts: raw.hosts.clone().unwrap_or_default(),
             path: raw.path.clone(),
             effect: raw.effect.name(),
-            observed: endpoint.observes() || self.document.mode == callgate::document::Mode::Observe,
+            observed: self.observes(endpoint),
             credentials: if public {
                 Vec::new()
             } else {
@@ -242,10 +260,10 @@ impl<'a> Subject<'a> {
             bindings: bindings(raw.bind.iter(), endpoint.bindings(), known),
             max_age: endpoint.max_age().map(|most| most.as_secs()),
             max_lifetime: endpoint.max_lifetime().map(|most| most.as_secs()),
-            delegation: match delegation {
-                Some(callgate::document::DelegationAsked::Allowed) => "allowed",
-                Some(callgate::document::DelegationAsked::Required) => "required",
-                Some(callgate::document::DelegationAsked::None) | None => "none",
+            delegation: match self.delegation(raw) {
+                DelegationAsked::Allowed => "allowed",
+                DelegationAsked::Required => "required",
+                DelegationAsked::None => "none",
             },
             limits: endpoint
                 .limits(&self.loaded.policy)

@@ -9,18 +9,19 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use callgate::document::{self, Document, OperationEntry};
+use callgate::document::{self, OperationEntry};
 use callgate::identity::token::json;
-use callgate::policy::{Endpoint, Policy};
-use callgate::{Check, Decision, Headers, Reason, SecretLookup, Trace, Traced};
+use callgate::policy::Endpoint;
+use callgate::{Reason, SecretLookup};
 use callgate_kit::mint::{Algorithm, SigningKey};
 use callgate_kit::moment;
 use callgate_kit::policy::{compile, environment};
 use serde_json::{Value, json};
 
+use super::gate::{Answer, Gate, Sender, describe};
+use super::issuer::issuer_of;
 use super::request::{Draft, Known, draft, rounds};
 use super::{Caller, Excluded, Kind, Operation, Rejected, State, Subject, TokenFacts, bindings, scopes};
-use crate::decide::{Asked, Body, Undecidable, decide};
 
 /// A token, and the key sets of issuers whose keys are fetched, by the issuer's name.
 #[derive(Clone, Copy)]
@@ -100,13 +101,24 @@ struct Bearer<'a> {
     /// The policy and the token as given.
     given: Gate<'a>,
     /// The same with a new key for the token's issuer, once it was needed.
-    reissued: Option<Gate<'a>>,
+    signed_again: Option<Gate<'a>>,
+    /// The same with a token that is bound to nothing, once it was needed.
+    unbound: Option<Gate<'a>>,
     header: Value,
     claims: Value,
     facts: TokenFacts,
     /// Why the token itself was rejected, and whether it was accepted anywhere.
     rejected: Option<Reason>,
     accepted: bool,
+}
+
+/// The claims of a token that is issued again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Claims {
+    /// Header and claims are those of the token.
+    Same,
+    /// The token is bound to nothing.
+    Unbound,
 }
 
 /// What the engine decided about the token of a request.
@@ -129,7 +141,8 @@ impl<'a> Bearer<'a> {
         };
         let policy = Arc::clone(&subject.loaded.policy);
         let gate = Gate { policy, token: given.token.to_owned(), keys: given.keys, time: subject.time };
-        Self { subject, given: gate, reissued: None, header, claims, facts, rejected: None, accepted: false }
+        let (signed_again, unbound, rejected) = (None, None, None);
+        Self { subject, given: gate, signed_again, unbound, header, claims, facts, rejected, accepted: false }
     }
 
     fn known(&self) -> Known<'_> {
@@ -149,7 +162,7 @@ impl<'a> Bearer<'a> {
                 0,
             );
             self.ask(&draft)?;
-            if self.accepted {
+            if self.facts.agent.is_some() {
                 break;
             }
         }
@@ -181,45 +194,63 @@ impl<'a> Bearer<'a> {
 
     /// Decides a request. Returns why it is denied, apart from what only the token's sender can provide.
     fn ask(&mut self, draft: &Draft) -> Result<Option<String>, String> {
-        let bound = self.facts.bound;
-        let answer = self.given.ask(draft)?;
-        let credential = self.credential(&answer);
+        let mut answer = self.given.ask(draft)?;
+        let mut credential = self.credential(&answer);
+        if matches!(credential, Credential::Unverifiable) {
+            self.facts.verified = false;
+            // Without its keys, nothing is known about the token where it is only observed.
+            if answer.is_allowed {
+                return Ok(None);
+            }
+            (answer, credential) = self.ask_again(draft, Claims::Same)?;
+        }
+        self.note(&answer, &credential);
         if answer.is_allowed {
-            self.note(&answer, &credential);
             return Ok(None);
         }
-        match credential {
-            Credential::Accepted => {
-                self.note(&answer, &credential);
-                let why = answer.blocking(bound).map(describe);
-                // Without a proof, the engine does not look at what the caller may do.
-                if why.is_some() || !bound {
-                    return Ok(why);
-                }
-                let (again, _) = self.ask_reissued(draft)?;
-                self.facts.agent = self.facts.agent.take().or_else(|| again.agent.clone());
-                Ok(again.blocking(bound).map(describe))
-            }
-            Credential::Rejected => {
-                self.note(&answer, &credential);
-                Ok(answer.blocking(false).map(describe))
-            }
-            Credential::Unverifiable => {
-                self.facts.verified = false;
-                let (again, credential) = self.ask_reissued(draft)?;
-                self.note(&again, &credential);
-                if again.is_allowed { Ok(None) } else { Ok(again.blocking(bound).map(describe)) }
-            }
+        let sender = self.sender();
+        if !self.facts.bound {
+            return Ok(answer.blocking(sender).map(describe));
+        }
+        // Without a proof, the engine neither finds the agent nor looks at what it may do. Everything else was checked, also whether this
+        // very token is revoked.
+        let why = answer.blocking(Sender { signs: true, ..sender }).map(describe);
+        if why.is_some() {
+            return Ok(why);
+        }
+        let (again, _) = self.ask_again(draft, Claims::Unbound)?;
+        self.facts.agent = self.facts.agent.take().or_else(|| again.agent.clone());
+        if again.is_allowed { Ok(None) } else { Ok(again.blocking(self.sender()).map(describe)) }
+    }
+
+    /// Returns what the sender of the token can provide in addition.
+    fn sender(&self) -> Sender {
+        let Subject { loaded, document, .. } = self.subject;
+        // A proof of possession belongs to the scheme `DPoP`, which only `Authorization` has.
+        let takes_proofs =
+            document.dpop.is_some() && loaded.policy.header_with_token("").0.eq_ignore_ascii_case("authorization");
+        let agent = self.facts.agent.as_ref().and_then(|agent| document.agents.get(agent));
+        Sender {
+            proves: self.facts.bound && (takes_proofs || self.claims.pointer("/cnf/jkt").is_none()),
+            signs: agent.is_some_and(|agent| agent.signing_keys.is_some()),
         }
     }
 
-    fn ask_reissued(&mut self, draft: &Draft) -> Result<(Answer, Credential), String> {
-        let gate = match self.reissued.take() {
+    /// Decides a request with a token that has a new key's signature.
+    fn ask_again(&mut self, draft: &Draft, claims: Claims) -> Result<(Answer, Credential), String> {
+        let kept = match claims {
+            Claims::Same => self.signed_again.take(),
+            Claims::Unbound => self.unbound.take(),
+        };
+        let gate = match kept {
             Some(gate) => gate,
-            None => self.reissue()?,
+            None => self.reissue(claims)?,
         };
         let answer = gate.ask(draft);
-        self.reissued = Some(gate);
+        match claims {
+            Claims::Same => self.signed_again = Some(gate),
+            Claims::Unbound => self.unbound = Some(gate),
+        }
         let answer = answer?;
         let credential = match answer.credential().map(|traced| traced.denied) {
             Some(Some(_)) => Credential::Rejected,
@@ -262,8 +293,8 @@ impl<'a> Bearer<'a> {
         *agent = agent.take().or_else(|| answer.agent.clone());
     }
 
-    /// Returns the policy with a new key for the token's issuer, and the token signed with it. A bound token loses its binding.
-    fn reissue(&self) -> Result<Gate<'a>, String> {
+    /// Returns the policy with a new key for the token's issuer, and the token signed with it.
+    fn reissue(&self, claims: Claims) -> Result<Gate<'a>, String> {
         const SECRET: &str = "CALLGATE_ACCESS_SECRET";
         let Subject { loaded, document, .. } = self.subject;
         let issuer = issuer_of(document, &self.claims).ok_or("the token's issuer is not in the policy")?;
@@ -274,7 +305,8 @@ impl<'a> Bearer<'a> {
         if !accepted.into_iter().flatten().any(|own| own.as_str().and_then(Algorithm::from_jose) == Some(named)) {
             return Err(format!("the issuer `{issuer}` does not sign with the `alg` of the token"));
         }
-        let algorithm = if self.facts.bound { Algorithm::Es256 } else { named };
+        let is_unbound = claims == Claims::Unbound;
+        let algorithm = if is_unbound { Algorithm::Es256 } else { named };
         let mut key = SigningKey::generate(algorithm).map_err(|error| error.to_string())?;
         if let Some(kid) = header("kid") {
             key = key.with_kid(kid);
@@ -287,12 +319,12 @@ impl<'a> Bearer<'a> {
         };
         if let Some(Value::Object(members)) = issuers.get_mut(issuer) {
             members.insert("keys".to_owned(), keys);
-            if self.facts.bound {
+            if is_unbound {
                 members.insert("algorithms".to_owned(), json!([algorithm.jose_name()]));
             }
         }
         let mut changed = loaded.document.clone().with("issuers", issuers);
-        if let Some(Value::Object(mut dpop)) = changed.value().get("dpop").cloned() {
+        if let Some(Value::Object(mut dpop)) = changed.value().get("dpop").cloned().filter(|_| is_unbound) {
             dpop.insert("required".to_owned(), json!(false));
             changed = changed.with("dpop", Value::Object(dpop));
         }
@@ -301,7 +333,7 @@ impl<'a> Bearer<'a> {
             _ => environment(name),
         };
         let compiled = compile(changed, &secrets).map_err(|problems| problems.to_string())?;
-        let token = if self.facts.bound {
+        let token = if is_unbound {
             let (mut header, mut claims) = (self.header.clone(), self.claims.clone());
             if let (Value::Object(header), Value::Object(claims)) = (&mut header, &mut claims) {
                 header.insert("alg".to_owned(), json!(algorithm.jose_name()));
@@ -338,77 +370,6 @@ impl<'a> Bearer<'a> {
     }
 }
 
-/// A policy and a token with which requests are decided.
-struct Gate<'a> {
-    policy: Arc<Policy>,
-    token: String,
-    keys: &'a [(String, Vec<u8>)],
-    /// Seconds since 1970.
-    time: u64,
-}
-
-/// What the engine decided about a request.
-struct Answer {
-    is_allowed: bool,
-    agent: Option<String>,
-    trace: Trace,
-}
-
-impl Gate<'_> {
-    fn ask(&self, draft: &Draft) -> Result<Answer, String> {
-        let (name, value) = self.policy.header_with_token(&self.token);
-        let lines = draft.lines.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-        let headers: Headers = lines.chain([(name, value.as_str())]).collect();
-        let body = draft.body.as_deref().map_or(Body::None, Body::Known);
-        let asked = Asked {
-            policy: &self.policy,
-            headers: &headers,
-            body,
-            source: None,
-            certificate: None,
-            time: self.time,
-            keys: self.keys,
-        };
-        let mut trace = Trace::new();
-        let decided = decide(&asked, Some(&mut trace), |decision, _| {
-            let record = serde_json::to_value(decision.record()).unwrap_or_default();
-            let agent = record.get("agent").and_then(Value::as_str).map(str::to_owned);
-            (!matches!(decision, Decision::Deny(_)), agent)
-        });
-        match decided {
-            Ok((is_allowed, agent)) => Ok(Answer { is_allowed, agent, trace }),
-            Err(Undecidable::Body) => Err("a request to an endpoint cannot be decided".to_owned()),
-            Err(Undecidable::Keys(problem)) => Err(format!("--keys: {problem}")),
-        }
-    }
-}
-
-impl Answer {
-    /// Returns the check of the credential itself. A later one is about the kinds that the endpoint accepts.
-    fn credential(&self) -> Option<&Traced> {
-        self.trace.iter().find(|traced| traced.check == Check::Credential)
-    }
-
-    /// Returns the first denial for a reason that the sender of the token could not avoid.
-    fn blocking(&self, bound: bool) -> Option<&Traced> {
-        let is_avoidable = |traced: &Traced| match (traced.check, traced.denied.map(Reason::code)) {
-            (_, None | Some("revocations_unavailable")) | (Check::Signature | Check::Body, _) => true,
-            // Whoever has the key or the certificate can show it.
-            (check, _) => bound && (check == Check::Possession || check.name() == "certificate"),
-        };
-        self.trace.iter().find(|traced| !is_avoidable(traced))
-    }
-}
-
-/// Describes a denial: the reason, and the values that led to it.
-fn describe(traced: &Traced) -> String {
-    let reason = traced.denied.map_or("", Reason::code);
-    // The value that the request had was chosen here.
-    let facts = traced.facts.iter().filter(|(name, _)| *name != "is");
-    let facts: Vec<String> = facts.map(|(name, value)| format!("{name}: {value}")).collect();
-    if facts.is_empty() { reason.to_owned() } else { format!("{reason} ({})", facts.join(", ")) }
-}
-
 /// Returns header and claims of a token.
 fn decode(token: &str) -> Option<(Value, Value)> {
     let mut parts = token.split('.').map(|part| {
@@ -416,22 +377,6 @@ fn decode(token: &str) -> Option<(Value, Value)> {
         json::parse(&text, json::Bounds { bytes: usize::MAX, depth: u8::MAX }).ok()
     });
     Some((parts.next()??, parts.next()??))
-}
-
-/// Returns the policy's name of the issuer of a token. One segment of an issuer's URL may be a variable.
-fn issuer_of<'d>(document: &'d Document, claims: &Value) -> Option<&'d str> {
-    let iss = claims.get("iss")?.as_str()?;
-    let exact = document.issuers.iter().find(|(_, issuer)| issuer.issuer.as_deref() == Some(iss));
-    let with_variable = || {
-        document.issuers.iter().find(|(_, issuer)| {
-            issuer.issuer.as_deref().and_then(|own| own.split_once('{')).is_some_and(|(before, rest)| {
-                let after = rest.split_once('}').map_or("", |(_, after)| after);
-                let tenant = iss.strip_prefix(before).and_then(|rest| rest.strip_suffix(after));
-                tenant.is_some_and(|tenant| !tenant.contains('/'))
-            })
-        })
-    };
-    exact.or_else(with_variable).map(|(name, _)| name.as_str())
 }
 
 #[cfg(test)]

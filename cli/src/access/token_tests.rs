@@ -4,10 +4,13 @@
 
 use std::fmt::Write as _;
 
+use callgate::{Decision, Headers};
 use callgate_kit::document::parse;
 use callgate_kit::policy::Loaded;
+use rsa::sha2::{Digest as _, Sha256};
 
 use super::*;
+use crate::decide::{Asked, Body, decide};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -218,6 +221,10 @@ fn the_report_and_the_engine_agree() {
             let text = random_token(&mut random, &key);
             let (facts, caller) = token(&subject, Given { token: &text, keys: &[] }).unwrap();
             assert_eq!(facts.verified, facts.rejected.is_none(), "{facts:?}");
+            // What a token of an agent reaches is among what the agent can reach.
+            let all = crate::access::agents(&subject, None);
+            let own = all.iter().find(|own| facts.agent.is_some() && own.agent == facts.agent);
+            let can_reach = |id: &str| own.is_none_or(|own| own.reaches.iter().any(|reached| reached.endpoint == id));
             for endpoint in &subject.document.endpoints {
                 let is_listed = caller.reaches.iter().any(|own| own.endpoint == endpoint.id);
                 let why = caller.cannot_reach.iter().find(|own| own.endpoint == endpoint.id);
@@ -228,6 +235,7 @@ fn the_report_and_the_engine_agree() {
                     "round {round}: {} {why:?}\n{}\n{text}",
                     endpoint.id, loaded.policy_json
                 );
+                assert!(!is_listed || endpoint.access.is_some() || can_reach(&endpoint.id), "{}", endpoint.id);
                 if is_listed { reached += 1 } else { excluded += 1 }
             }
         }
@@ -237,7 +245,12 @@ fn the_report_and_the_engine_agree() {
 
 /// Returns a policy whose issuer has these keys, and which accepts bound tokens on one endpoint only.
 fn bound_policy(keys: &Value) -> Loaded {
-    loaded(&json!({
+    changed_policy(keys, &json!({}))
+}
+
+/// Returns the same policy with other members. `null` removes one.
+fn changed_policy(keys: &Value, changes: &Value) -> Loaded {
+    let mut document = json!({
         "callgate": "v1", "name": "bound", "mode": "enforce", "gateway": "envoy", "resource": "https://api.example.com",
         "hosts": ["api.example.com"],
         "issuers": { "corp": {
@@ -252,7 +265,25 @@ fn bound_policy(keys: &Value) -> Loaded {
             { "id": "plain", "methods": ["GET"], "path": "/plain", "effect": "read", "scopes": ["x"], "limits": ["calls"] },
         ],
         "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": false } },
-    }))
+    });
+    let members = document.as_object_mut().unwrap();
+    for (name, value) in changes.as_object().unwrap() {
+        members.insert(name.clone(), value.clone());
+    }
+    members.retain(|_, value| !value.is_null());
+    loaded(&document)
+}
+
+/// Returns keys that are not known here.
+fn unknown_keys() -> Value {
+    json!({ "remote": { "url": "https://idp.example.com/jwks", "cluster": "idp" } })
+}
+
+fn plain(changes: Value) -> Value {
+    let mut endpoint =
+        json!({ "id": "plain", "methods": ["GET"], "path": "/plain", "effect": "read", "scopes": ["x"] });
+    endpoint.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+    json!([endpoint])
 }
 
 fn sign(key: &SigningKey, changes: Value) -> String {
@@ -310,4 +341,61 @@ fn a_forged_token_reaches_nothing() {
         let (facts, endpoints) = reaches(&loaded, text);
         assert!(facts.rejected.is_some() && endpoints.is_empty(), "{text:?}");
     }
+}
+
+#[test]
+fn a_token_reaches_nothing_without_what_the_gate_can_never_be_shown() {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+    let jkt = SigningKey::generate(Algorithm::Es256).unwrap().thumbprint();
+    let known = json!({ "jwks": { "keys": [key.public_jwk()] } });
+    let bound = sign(&key, json!({ "cnf": { "jkt": jkt } }));
+    for keys in [known, unknown_keys()] {
+        // Without `dpop`, no proof is read.
+        let without = changed_policy(&keys, &json!({ "dpop": null, "endpoints": plain(json!({})) }));
+        assert_eq!(reaches(&without, &bound).1, [""; 0], "{keys}");
+        assert_eq!(reaches(&without, &sign(&key, json!({}))).1, ["plain"], "{keys}");
+        // The gate knows no such confirmation.
+        let unknown = sign(&key, json!({ "cnf": { "jkt": jkt, "osc": jkt } }));
+        assert_eq!(reaches(&bound_policy(&keys), &unknown).1, [""; 0], "{keys}");
+        // Tokens that are bound to nothing are not accepted.
+        let required = changed_policy(&keys, &json!({ "dpop": { "required": true, "algorithms": ["ES256"] } }));
+        assert_eq!(reaches(&required, &sign(&key, json!({}))).1, [""; 0], "{keys}");
+        assert_eq!(reaches(&required, &bound).1, ["bound", "plain"], "{keys}");
+    }
+}
+
+#[test]
+fn a_revoked_token_reaches_nothing_whatever_is_known_about_it() {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+    let jkt = SigningKey::generate(Algorithm::Es256).unwrap().thumbprint();
+    for keys in [json!({ "jwks": { "keys": [key.public_jwk()] } }), unknown_keys()] {
+        for claims in [json!({}), json!({ "cnf": { "jkt": jkt } })] {
+            let token = sign(&key, claims);
+            let signed = token.rsplit_once('.').unwrap().0;
+            let hash: String = Sha256::digest(signed).iter().map(|byte| format!("{byte:02x}")).collect();
+            let revoked = changed_policy(&keys, &json!({ "revoked": [{ "token_sha256": hash }] }));
+            assert_eq!(reaches(&revoked, &token).1, [""; 0], "{keys} {token}");
+            let other = changed_policy(&keys, &json!({ "revoked": [{ "token_sha256": "0a".repeat(32) }] }));
+            assert!(reaches(&other, &token).1.contains(&"plain".to_owned()), "{keys} {token}");
+        }
+    }
+}
+
+#[test]
+fn a_token_of_an_agent_without_a_key_reaches_nothing_that_must_be_signed() {
+    let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+    let signing = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("s");
+    let keys = json!({ "jwks": { "keys": [key.public_jwk()] } });
+    let client = |name: &str| json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": name } });
+    let mut signer = client("b");
+    signer["signing_keys"] = json!([{ "jwk": signing.public_jwk() }]);
+    let loaded = changed_policy(
+        &keys,
+        &json!({
+            "dpop": null, "limits": null,
+            "agents": { "a": client("a"), "b": signer }, "endpoints": plain(json!({ "signature": "required" }))
+        }),
+    );
+    assert_eq!(reaches(&loaded, &sign(&key, json!({}))).1, [""; 0]);
+    assert_eq!(reaches(&loaded, &sign(&key, json!({ "sub": "b", "client_id": "b" }))).1, ["plain"]);
 }
