@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::Host;
 use super::exchange::send;
-use super::gate::{Failure, Gate};
+use super::failure::Failure;
+use super::gate::Gate;
 use super::stream::RESPONSE_SIZE;
 use crate::decision::Allow;
 use crate::decision::answer::Answer;
