@@ -4,10 +4,12 @@
 
 use std::fmt::Write as _;
 
+use callgate::{Decision, Headers};
 use callgate_kit::document::parse;
 use callgate_kit::policy::Loaded;
 
 use super::*;
+use crate::decide::{Asked, Body, decide};
 
 const NOW: u64 = 1_800_000_000;
 
