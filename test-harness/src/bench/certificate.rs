@@ -67,7 +67,7 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
         Clients::open(size.connections, open)
     };
     // The same token in all rounds, because a new one would not be in the cache.
-    let request = |row: &Row<Token>| -> Result<(&str, Vec<u8>)> { Ok((row.name, call(row.calls, &workload)?)) };
+    let request = |row: &Row<Token>| -> Result<(&'static str, Vec<u8>)> { Ok((row.name, call(row.calls, &workload)?)) };
     let requests = ROWS.iter().map(request).collect::<Result<Vec<_>>>()?;
     let calls = |row: &Row<Token>| -> Result<Vec<Vec<u8>>> {
         let (_, request) = requests.iter().find(|(name, _)| *name == row.name).context("a row has no request")?;
