@@ -284,7 +284,7 @@ impl<H: Host> Gate<H> {
     /// Adds the outcome of the request to its record: what the gateway reports, or the reason for which its stream was `ended`. The
     /// gateway writes the access log after this.
     pub(super) fn complete(&self, record: Option<PendingRecord>, ended: Option<Reason>) {
-        // The record of a stream that was ended has its end, whatever the policy says about outcomes.
+        // The record of a stream that was ended has its end, even if the policy does not record outcomes.
         let stored = || ended.and_then(|_| self.stored_record());
         let Some(PendingRecord(json)) = record.or_else(stored) else { return };
         let outcome = completion::of_the_stream(&self.host, self.policy().features.numbers);

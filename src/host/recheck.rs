@@ -27,9 +27,9 @@ pub(super) struct OpenStream {
     id: DecisionId,
     /// When the credential was last checked.
     checked: Timestamp,
-    /// Whether the response of the upstream has begun, so that the client cannot get another one.
+    /// Whether the response of the upstream has begun. The client cannot get another one then.
     responding: bool,
-    /// Whether the response has a body of which no part has been shown to the filter.
+    /// Whether the response has a body, and the filter has seen no part of it.
     awaits_body: bool,
     /// Why the stream was ended.
     ended: Option<Reason>,

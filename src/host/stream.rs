@@ -275,7 +275,8 @@ impl<H: Host> HttpStream<H> {
         bypassed
     }
 
-    /// Ends an open stream whose credential is no longer accepted. Returns whether it has ended, so that none of its data may be forwarded.
+    /// Ends an open stream whose credential is no longer accepted. Returns whether it has ended. None of its data may be
+    /// forwarded then.
     fn must_end(&mut self) -> bool {
         let Output { open: Some(open), answered, .. } = &mut self.output else { return false };
         if *answered {

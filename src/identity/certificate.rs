@@ -18,7 +18,7 @@ pub(crate) struct CertificateRules {
     pub(crate) alone: bool,
 }
 
-/// A well-formed certificate, and what it says about the client. Only [`CertificateRules::verify`] creates one.
+/// A well-formed certificate, and what it contains about the client. Only [`CertificateRules::verify`] creates one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct VerifiedCertificate<'c> {
     contents: &'c Contents,
@@ -39,7 +39,7 @@ enum Holder<'c> {
 }
 
 impl CertificateRules {
-    /// Reads whom a certificate identifies. Returns `None` if it is malformed, or has another digest than the gateway says.
+    /// Reads whom a certificate identifies. Returns `None` if it is malformed, or has another digest than the gateway reports.
     pub(crate) fn verify<'c>(&self, presented: &'c ClientCertificate) -> Option<VerifiedCertificate<'c>> {
         let contents = presented.contents()?;
         Some(VerifiedCertificate { contents, holder: self.holder(&contents.names) })

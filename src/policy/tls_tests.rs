@@ -6,7 +6,7 @@ use super::super::tests::{compile, errors, one_error, with};
 
 type Changes = Vec<(&'static str, Value)>;
 
-/// Changes a policy so that an endpoint accepts the certificate of an agent.
+/// Returns the changes after which an endpoint accepts the certificate of an agent, and further ones.
 fn accepting(changes: &[(&'static str, Value)]) -> Changes {
     let mut all = vec![
         ("/tls", json!({ "client_certificates": "validated", "trust_domains": ["example.org"] })),

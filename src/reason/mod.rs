@@ -280,7 +280,7 @@ reasons! {
     EndpointSuspended = 403, "endpoint_suspended", No, "this endpoint is suspended";
     /// The endpoint or the operation lists the agents that may use it, and this is not one of them.
     AgentNotListed = 403, "agent_not_listed", No, "this agent may not use this endpoint";
-    /// The agent's `at_most`, or that of a prior actor, excludes the request, whatever scopes the token has.
+    /// The agent's `at_most`, or that of a prior actor, excludes the request, regardless of the token's scopes.
     AgentCeiling = 403, "agent_ceiling", No, "this agent may not use this endpoint";
     /// The token was issued longer ago than the endpoint's `max_age`, or does not state when.
     TokenTooOld = 401, "token_too_old", InvalidToken, "the access token was issued too long ago for this request";

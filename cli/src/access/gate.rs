@@ -65,7 +65,7 @@ impl Answer {
     pub(super) fn blocking(&self, bound: bool) -> Option<&Traced> {
         let is_avoidable = |traced: &Traced| match (traced.check, traced.denied.map(Reason::code)) {
             (_, None | Some("revocations_unavailable")) | (Check::Signature | Check::Body, _) => true,
-            // Whoever has the key or the certificate can show it.
+            // The sender may have the key or the certificate.
             (check, _) => bound && (check == Check::Possession || check.name() == "certificate"),
         };
         self.trace.iter().find(|traced| !is_avoidable(traced))

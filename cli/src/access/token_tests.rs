@@ -1,4 +1,4 @@
-//! What the report says about a token, and what the engine decides about requests, agree for random policies and tokens.
+//! The report about a token agrees with the engine's decisions about requests, for random policies and tokens.
 //!
 //! The requests are built here, without the code that the report uses: every combination of the values that occur.
 
@@ -294,7 +294,7 @@ fn a_token_whose_keys_are_unknown_is_evaluated_and_not_called_verified() {
     let (facts, endpoints) = reaches(&loaded, &sign(&key, json!({})));
     assert_eq!((facts.verified, facts.rejected.is_some()), (false, false));
     assert_eq!((endpoints, facts.agent.as_deref()), (vec!["plain".to_owned()], Some("a")));
-    // Everything else about it is still judged.
+    // Everything else about it is still checked.
     let (facts, endpoints) = reaches(&loaded, &sign(&key, json!({ "exp": NOW - 100, "iat": NOW - 400 })));
     assert_eq!(facts.rejected.map(|rejected| rejected.reason), Some("token_expired"));
     assert_eq!(endpoints, [""; 0]);
