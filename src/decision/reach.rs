@@ -1,4 +1,4 @@
-//! What is within the reach of a caller, regardless of its credentials: the lists of agents at endpoints and operations, and the ceilings
+//! What is within the reach of a caller, whatever its credentials say: the lists of agents at endpoints and operations, and the ceilings
 //! of its agents.
 //!
 //! Freshness depends on the credential, and does not belong here.

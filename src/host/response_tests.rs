@@ -1,5 +1,7 @@
 //! Tests of responses whose lists are filtered, independent of the gateway.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::Map;
@@ -31,7 +33,16 @@ fn document(list: &str) -> Value {
 }
 
 fn credential() -> String {
-    testing::bearer(json!({ "scope": "pay" }))
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let signed = format!(
+        "{}.{}",
+        part(json!({ "alg": "HS256", "typ": "at+jwt" })),
+        part(json!({
+            "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": "agent",
+            "iat": NOW, "exp": NOW + 900, "jti": "j", "scope": "pay"
+        }))
+    );
+    format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(&signed, SECRET)))
 }
 
 /// A worker in front of an MCP server.

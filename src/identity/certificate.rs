@@ -39,7 +39,7 @@ enum Holder<'c> {
 }
 
 impl CertificateRules {
-    /// Reads whom a certificate identifies. Returns `None` if it is malformed, or has another digest than the gateway reports.
+    /// Reads whom a certificate identifies. Returns `None` if it is malformed, or has another digest than the gateway says.
     pub(crate) fn verify<'c>(&self, presented: &'c ClientCertificate) -> Option<VerifiedCertificate<'c>> {
         let contents = presented.contents()?;
         Some(VerifiedCertificate { contents, holder: self.holder(&contents.names) })

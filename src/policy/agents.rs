@@ -341,7 +341,7 @@ impl Agents {
 }
 
 impl ByIdentity {
-    /// Returns the agents that a token of this issuer and tenant matches.
+    /// Returns the agents that a token of this issuer and tenant fits.
     fn fits<'i>(&'i self, token: &'i VerifiedToken) -> impl Iterator<Item = u32> + 'i {
         let by_client = token.client().and_then(|client| self.by_client.get(client));
         let by_values = [

@@ -28,7 +28,6 @@
 //! | `callers[].cannot_reach` | `endpoint`, `operation` (or `null`), `why` |
 
 mod agents;
-mod gate;
 pub(crate) mod html;
 mod limits;
 mod request;

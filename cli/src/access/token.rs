@@ -11,16 +11,16 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::document::{self, Document, OperationEntry};
 use callgate::identity::token::json;
-use callgate::policy::Endpoint;
-use callgate::{Reason, SecretLookup};
+use callgate::policy::{Endpoint, Policy};
+use callgate::{Check, Decision, Headers, Reason, SecretLookup, Trace, Traced};
 use callgate_kit::mint::{Algorithm, SigningKey};
 use callgate_kit::moment;
 use callgate_kit::policy::{compile, environment};
 use serde_json::{Value, json};
 
-use super::gate::{Answer, Gate, describe};
 use super::request::{Draft, Known, draft, rounds};
 use super::{Caller, Excluded, Kind, Operation, Rejected, State, Subject, TokenFacts, bindings, scopes};
+use crate::decide::{Asked, Body, Undecidable, decide};
 
 /// A token, and the key sets of issuers whose keys are fetched, by the issuer's name.
 #[derive(Clone, Copy)]
@@ -336,6 +336,77 @@ impl<'a> Bearer<'a> {
         }
         facts
     }
+}
+
+/// A policy and a token with which requests are decided.
+struct Gate<'a> {
+    policy: Arc<Policy>,
+    token: String,
+    keys: &'a [(String, Vec<u8>)],
+    /// Seconds since 1970.
+    time: u64,
+}
+
+/// What the engine decided about a request.
+struct Answer {
+    is_allowed: bool,
+    agent: Option<String>,
+    trace: Trace,
+}
+
+impl Gate<'_> {
+    fn ask(&self, draft: &Draft) -> Result<Answer, String> {
+        let (name, value) = self.policy.header_with_token(&self.token);
+        let lines = draft.lines.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let headers: Headers = lines.chain([(name, value.as_str())]).collect();
+        let body = draft.body.as_deref().map_or(Body::None, Body::Known);
+        let asked = Asked {
+            policy: &self.policy,
+            headers: &headers,
+            body,
+            source: None,
+            certificate: None,
+            time: self.time,
+            keys: self.keys,
+        };
+        let mut trace = Trace::new();
+        let decided = decide(&asked, Some(&mut trace), |decision, _| {
+            let record = serde_json::to_value(decision.record()).unwrap_or_default();
+            let agent = record.get("agent").and_then(Value::as_str).map(str::to_owned);
+            (!matches!(decision, Decision::Deny(_)), agent)
+        });
+        match decided {
+            Ok((is_allowed, agent)) => Ok(Answer { is_allowed, agent, trace }),
+            Err(Undecidable::Body) => Err("a request to an endpoint cannot be decided".to_owned()),
+            Err(Undecidable::Keys(problem)) => Err(format!("--keys: {problem}")),
+        }
+    }
+}
+
+impl Answer {
+    /// Returns the check of the credential itself. A later one is about the kinds that the endpoint accepts.
+    fn credential(&self) -> Option<&Traced> {
+        self.trace.iter().find(|traced| traced.check == Check::Credential)
+    }
+
+    /// Returns the first denial for a reason that the sender of the token could not avoid.
+    fn blocking(&self, bound: bool) -> Option<&Traced> {
+        let is_avoidable = |traced: &Traced| match (traced.check, traced.denied.map(Reason::code)) {
+            (_, None | Some("revocations_unavailable")) | (Check::Signature | Check::Body, _) => true,
+            // Whoever has the key or the certificate can show it.
+            (check, _) => bound && (check == Check::Possession || check.name() == "certificate"),
+        };
+        self.trace.iter().find(|traced| !is_avoidable(traced))
+    }
+}
+
+/// Describes a denial: the reason, and the values that led to it.
+fn describe(traced: &Traced) -> String {
+    let reason = traced.denied.map_or("", Reason::code);
+    // The value that the request had was chosen here.
+    let facts = traced.facts.iter().filter(|(name, _)| *name != "is");
+    let facts: Vec<String> = facts.map(|(name, value)| format!("{name}: {value}")).collect();
+    if facts.is_empty() { reason.to_owned() } else { format!("{reason} ({})", facts.join(", ")) }
 }
 
 /// Returns header and claims of a token.

@@ -1,15 +1,13 @@
-//! The report about a token agrees with the engine's decisions about requests, for random policies and tokens.
+//! What the report says about a token, and what the engine decides about requests, agree for random policies and tokens.
 //!
 //! The requests are built here, without the code that the report uses: every combination of the values that occur.
 
 use std::fmt::Write as _;
 
-use callgate::{Decision, Headers};
 use callgate_kit::document::parse;
 use callgate_kit::policy::Loaded;
 
 use super::*;
-use crate::decide::{Asked, Body, decide};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -294,7 +292,7 @@ fn a_token_whose_keys_are_unknown_is_evaluated_and_not_called_verified() {
     let (facts, endpoints) = reaches(&loaded, &sign(&key, json!({})));
     assert_eq!((facts.verified, facts.rejected.is_some()), (false, false));
     assert_eq!((endpoints, facts.agent.as_deref()), (vec!["plain".to_owned()], Some("a")));
-    // Everything else about it is still checked.
+    // Everything else about it is still judged.
     let (facts, endpoints) = reaches(&loaded, &sign(&key, json!({ "exp": NOW - 100, "iat": NOW - 400 })));
     assert_eq!(facts.rejected.map(|rejected| rejected.reason), Some("token_expired"));
     assert_eq!(endpoints, [""; 0]);
