@@ -4,6 +4,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::decision::trace::Trace;
@@ -70,6 +72,18 @@ pub(crate) fn issuer() -> Value {
 /// Returns the agent to which `corp` issues tokens for this client.
 pub(crate) fn agent(client: &str) -> Value {
     json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": client } })
+}
+
+/// Returns the value of `Authorization` with a token of [`issuer`] with these claims. By default, it is a token for the client `agent` that
+/// is issued at [`NOW`] for 15 minutes.
+pub(crate) fn bearer(claims: Value) -> String {
+    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let usual = json!({
+        "iss": "https://idp.example.com", "aud": RESOURCE, "sub": "s", "client_id": "agent",
+        "iat": NOW, "exp": NOW + 900, "jti": "j"
+    });
+    let signed = format!("{}.{}", part(json!({ "alg": "HS256", "typ": "at+jwt" })), part(with(usual, claims)));
+    format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(&signed, SECRET)))
 }
 
 /// Returns the agent that signs with the secret in the variable `S`, with the `keyid` `k`.

@@ -1,6 +1,7 @@
 //! The reference pages in `docs/reference/`, which are generated from the code to stay in sync with it.
 
 mod command_line_page;
+mod policy_chapters;
 mod policy_page;
 mod reasons_page;
 

@@ -43,7 +43,7 @@ pub struct Agent {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Scope>"))]
     pub scopes: Vec<String>,
-    /// What the agent gets at most, whatever its tokens say.
+    /// What the agent gets at most, regardless of its tokens.
     #[serde(default)]
     pub at_most: Option<AtMost>,
     /// The numbers of limits that differ for this agent, by the name of the limit.
@@ -57,7 +57,7 @@ pub struct Agent {
 }
 
 /// What identifies an agent. `issuer` with the client, the subject, or other claims: a token must have all of these. `spiffe` and
-/// `certificate`: each is another credential of the same agent. A credential that fits two agents is rejected.
+/// `certificate`: each is another credential of the same agent. A credential that matches two agents is rejected.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]

@@ -34,7 +34,7 @@ pub struct Limit {
     #[cfg_attr(feature = "schema", schemars(with = "form::Map<form::Name, LimitNumbers>"))]
     pub tiers: BTreeMap<String, LimitNumbers>,
     /// Where the name of the tier is: `agent.ATTRIBUTE` or `token.CLAIM`. Required with `tiers`. Use only a claim that the issuer
-    /// controls, because whoever chooses its value chooses the numbers.
+    /// controls, because a client that chooses its value chooses the numbers.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::BindingValue>"))]
     pub tier: Option<String>,

@@ -1,4 +1,4 @@
-//! What an agent gets at most, whatever its credentials say.
+//! What an agent gets at most, regardless of its credentials.
 
 #[cfg(feature = "schema")]
 use schemars::JsonSchema;
@@ -9,7 +9,7 @@ use super::Effect;
 use super::form;
 use super::scalar::Rate;
 
-/// What an agent gets at most, whatever its token says. A part that is absent restricts nothing; an empty list permits nothing.
+/// What an agent gets at most, regardless of its token. A part that is absent restricts nothing; an empty list permits nothing.
 #[derive(Debug, Clone, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields)]

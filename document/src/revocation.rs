@@ -78,7 +78,7 @@ pub struct Revocations {
     /// The public key that signs the list, as a JWK. Required unless `trusted` is written.
     #[serde(default)]
     pub signed_by: Option<BTreeMap<String, Value>>,
-    /// `true` if whatever the cluster serves is trusted, and the list is plain JSON without a signature.
+    /// `true` if everything that the cluster serves is trusted, and the list is plain JSON without a signature.
     #[serde(default)]
     pub trusted: bool,
     /// What happens when the list is older than `stale_after`.

@@ -16,7 +16,7 @@ pub struct Tls {
     /// cannot verify this itself; `check --gateway` reads the gateway's configuration and reports listeners that do not.
     pub client_certificates: ClientCertificates,
     /// The SPIFFE trust domains whose certificates the listener validates, such as `example.org`. A SPIFFE ID of another trust domain
-    /// identifies nobody. With more than one, the listener needs a validator that knows which authority belongs to which trust domain,
+    /// identifies nobody. With more than one, the listener needs a validator that maps each authority to its trust domain,
     /// because otherwise one authority can issue certificates of the other.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<form::TrustDomain>"))]

@@ -1,4 +1,4 @@
-//! Who may use an endpoint or an operation, whatever its credentials say: lists of agents, and the ceilings of agents. And how fresh a
+//! Who may use an endpoint or an operation, regardless of the credential: lists of agents, and the ceilings of agents. Also how fresh a
 //! token must be.
 //!
 //! Agents and endpoints are positions here. Which caller a request has does not belong in this module.

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::*;
+use crate::reason::Reason;
 
 /// Collects the text of every file of the engine that is not a test.
 fn sources(folder: &Path, found: &mut Vec<String>) {

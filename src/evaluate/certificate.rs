@@ -36,7 +36,7 @@ impl<'a> Evaluation<'a, '_> {
         let named = presented.filter(VerifiedCertificate::names_somebody).ok_or(Reason::CertificateName);
         let details = self.context.trace.is_some().then(|| match &presented {
             Some(certificate) => describe(certificate),
-            None => vec![("certificate", "is malformed, or has another digest than the gateway says".to_owned())],
+            None => vec![("certificate", "is malformed, or has another digest than the gateway reports".to_owned())],
         });
         let details = details.unwrap_or_default();
         let Some(certificate) =
@@ -55,7 +55,7 @@ impl<'a> Evaluation<'a, '_> {
     }
 
     /// 5. Checks that a certificate next to the credential that identified the caller belongs to the same agent. Returns the certificate if
-    /// it does, and `None` if it identifies no agent or the endpoint takes no notice of certificates.
+    /// it does, and `None` if it identifies no agent or the endpoint ignores certificates.
     ///
     /// # Errors
     /// [`Reason::CertificateAgent`] for a certificate of another agent, or of another workload of its class, and [`Reason::CertificateName`] for one that cannot be read or has

@@ -1,7 +1,5 @@
 //! Tests of JSON bodies through the whole evaluation. The corpus has the contents; here are the phases of a request.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::is_json_in_utf8;
@@ -11,7 +9,7 @@ use crate::evaluate::{Awaits, Need, Outcome, Pending};
 use crate::reason::Reason;
 use crate::request::headers::Headers;
 use crate::request::incoming::{DecisionId, Request, Source};
-use crate::testing::{self, NOW, SECRET, Worker};
+use crate::testing::{self, NOW, Worker};
 use crate::text::time::Timestamp;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -31,16 +29,7 @@ fn document(mode: &str) -> Value {
 }
 
 fn credential(scope: &str) -> String {
-    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!(
-        "{}.{}",
-        part(json!({ "alg": "HS256", "typ": "at+jwt" })),
-        part(json!({
-            "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": "agent",
-            "iat": NOW, "exp": NOW + 900, "jti": "j", "scope": scope, "org": "acme"
-        }))
-    );
-    format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(&signed, SECRET)))
+    testing::bearer(json!({ "scope": scope, "org": "acme" }))
 }
 
 /// How a request ends, with the reasons for which it would have been denied.

@@ -57,7 +57,7 @@ impl Documents {
 }
 
 impl Document {
-    /// Uses a list that was published, and reports one that is too old. Stops using it if the policy says so.
+    /// Uses a list that was published, and reports one that is too old. Stops using it if the policy requires that.
     pub(super) fn use_list(
         &mut self,
         rules: &ListRules,

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::decision::answer::Answer;
+use crate::decision::trace::Check;
 use crate::request::headers::Headers;
 use crate::request::incoming::DecisionId;
 use crate::testing::{self, NOW, alone};

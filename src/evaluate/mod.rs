@@ -10,7 +10,7 @@ use crate::allowlist::{self, Found};
 use crate::decision::evidence::{
     Authorized, BodySettled, CallerEvidence, ContentAllowed, FinalEvidence, FormEvidence, OperationAllowed, Public,
 };
-use crate::decision::trace::{Check, Trace, Traced};
+use crate::decision::trace::Trace;
 use crate::decision::{Allow, Decision, Denial, Deny, Facts, Grant, Published, Rule, Serve};
 use crate::identity::crypto::VerifySignature;
 use crate::identity::token::TokenCache;
@@ -43,6 +43,7 @@ mod possession;
 mod reach;
 mod reading;
 mod recheck;
+mod record;
 mod replay;
 mod responses;
 mod revocation;
@@ -313,76 +314,6 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         self.facts.endpoint = endpoint;
         self.observing |= endpoint.is_some_and(|endpoint| endpoint.observe);
         found
-    }
-
-    /// Records the result of a check. Returns its evidence, or `None` for a denial that is only observed. An enforced denial
-    /// ends the evaluation.
-    fn record_check<T>(
-        &mut self,
-        check: Check,
-        rule: Rule<'a>,
-        result: Result<T, Reason>,
-        describe: impl FnOnce(&T) -> CheckDetails,
-    ) -> Result<Option<T>, Denied> {
-        let details = match (&result, &self.context.trace) {
-            (Ok(proof), Some(_)) => describe(proof),
-            _ => CheckDetails::new(),
-        };
-        self.record_check_with_details(check, rule, result, details)
-    }
-
-    fn record_check_with_details<T>(
-        &mut self,
-        check: Check,
-        rule: Rule<'a>,
-        result: Result<T, Reason>,
-        details: CheckDetails,
-    ) -> Result<Option<T>, Denied> {
-        match result {
-            Ok(proof) => {
-                if let Some(trace) = &mut self.context.trace {
-                    trace.push(Traced { check, denied: None, rule: rule.to_string(), facts: details });
-                }
-                Ok(Some(proof))
-            }
-            Err(reason) => self.deny(check, rule, reason, !self.observing, details).map(|()| None),
-        }
-    }
-
-    /// Records a denial. An enforced denial ends the evaluation.
-    fn deny(
-        &mut self,
-        check: Check,
-        rule: Rule<'a>,
-        reason: Reason,
-        enforced: bool,
-        facts: CheckDetails,
-    ) -> Result<(), Denied> {
-        if let Some(trace) = &mut self.context.trace {
-            trace.push(Traced { check, denied: Some(reason), rule: rule.to_string(), facts });
-        }
-        self.facts.denials.push(Denial { reason, rule, enforced });
-        if !enforced {
-            return Ok(());
-        }
-        self.continue_explaining()
-    }
-
-    /// Lets an explanation continue after a denial. The decision is based on the facts as they are now.
-    #[cfg(not(target_arch = "wasm32"))]
-    fn continue_explaining(&mut self) -> Result<(), Denied> {
-        if self.context.trace.is_none() {
-            return Err(Denied);
-        }
-        let facts = &self.facts;
-        self.denied_at.get_or_insert_with(|| Box::new(Facts::clone(facts)));
-        Ok(())
-    }
-
-    /// Ends the evaluation. Gateways never request an explanation, and the filter is built without the code for it.
-    #[cfg(target_arch = "wasm32")]
-    fn continue_explaining(&mut self) -> Result<(), Denied> {
-        Err(Denied)
     }
 }
 

@@ -1,7 +1,5 @@
 //! Tests of the reach of callers that the corpus cannot state: several exclusions at once, explanations, and the scopes for the upstream.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::super::{Outcome, evaluate};
@@ -15,7 +13,7 @@ use crate::policy::Policy;
 use crate::quota::Recent;
 use crate::request::headers::Headers;
 use crate::request::incoming::{DecisionId, Request};
-use crate::testing::{self, NOW, SECRET, alone, with};
+use crate::testing::{self, NOW, alone, with};
 
 const KEY: &str = "cgk_0123456789abcdefghijkl";
 
@@ -44,14 +42,7 @@ fn policy(members: Value) -> Policy {
 }
 
 fn token(client: &str, issued: u64, scope: &str) -> String {
-    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let claims = json!({
-        "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": client,
-        "iat": issued, "exp": issued + 900, "jti": "j", "scope": scope
-    });
-    let signed = format!("{}.{}", part(json!({ "alg": "HS256", "typ": "at+jwt" })), part(claims));
-    let signature = URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(&signed, SECRET));
-    format!("Bearer {signed}.{signature}")
+    testing::bearer(json!({ "client_id": client, "iat": issued, "exp": issued + 900, "scope": scope }))
 }
 
 /// Passes the decision about a request with this credential to `then`, with the checks of the trace.

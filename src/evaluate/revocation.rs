@@ -83,7 +83,7 @@ impl<'a> Evaluation<'a, '_> {
         Some(rule)
     }
 
-    /// Rejects requests to an endpoint that is suspended, whoever sends them.
+    /// Rejects all requests to an endpoint that is suspended.
     pub(super) fn active(&mut self, endpoint: &'a Endpoint) -> Result<Option<EndpointActive>, Denied> {
         if !endpoint.suspended {
             return Ok(Some(EndpointActive::assertion()));
@@ -159,7 +159,7 @@ impl<'p> Presented<'p> {
             return Ok(());
         }
         let token = self.token.as_deref();
-        // Whatever is no token does not state when it was issued.
+        // Only tokens state when they were issued.
         let issued = token.and_then(VerifiedToken::issued_at);
         let of_token = token.map(VerifiedToken::marks).unwrap_or_default().iter().copied();
         let keys = self.keys.into_iter().flatten().map(|mark| (Kind::Thumbprint, mark));

@@ -345,7 +345,7 @@ fn a_new_worker_uses_an_old_list_only_if_it_may_be_kept() {
         Worker::joining(&policy, &store, 1).serve(&list(NOW, json!([{ "agent": "a" }])));
         let late = Worker::joining(&policy, &store, 2);
         late.at(100).tick(CallResult::NoResponse);
-        // Without a list, the request waits or is told to come back.
+        // Without a list, the request waits, or the answer asks the client to retry later.
         let reason = late.ask("/", &token("a", json!({}))).filter(|reason| *reason != Reason::RevocationsUnavailable);
         assert_eq!(reason, expected, "{on_stale}");
     }

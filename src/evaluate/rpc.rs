@@ -234,7 +234,7 @@ fn usable<'a>(rpc: &'a Rpc, caller: &Caller<'a>) -> bool {
 }
 
 /// Returns the operation whose scopes a caller without any usable one is asked for: the first with the least effect, of those that it
-/// reaches. If it reaches none, it is told so about the first of all.
+/// reaches. If it reaches none, the denial is about the first of all.
 fn least<'a>(rpc: &'a Rpc, caller: &Caller<'a>) -> Option<&'a Operation> {
     let reached = rpc.operations().filter(|operation| caller.reaches(operation));
     let least = reached.min_by_key(|operation| operation.effect);

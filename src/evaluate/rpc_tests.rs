@@ -2,8 +2,6 @@
 
 use std::rc::Rc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use crate::decision::trace::{Check, Trace};
@@ -14,7 +12,7 @@ use crate::policy::Policy;
 use crate::reason::Reason;
 use crate::request::headers::Headers;
 use crate::request::incoming::{DecisionId, Request};
-use crate::testing::{self, NOW, SECRET, Worker};
+use crate::testing::{self, NOW, Worker};
 use crate::text::time::Timestamp;
 
 const JSON: (&str, &str) = ("content-type", "application/json");
@@ -59,16 +57,7 @@ fn worker() -> Worker {
 }
 
 fn credential() -> String {
-    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!(
-        "{}.{}",
-        part(json!({ "alg": "HS256", "typ": "at+jwt" })),
-        part(json!({
-            "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": "agent",
-            "iat": NOW, "exp": NOW + 900, "jti": "j", "scope": "w", "org": "acme"
-        }))
-    );
-    format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(&signed, SECRET)))
+    testing::bearer(json!({ "scope": "w", "org": "acme" }))
 }
 
 fn now() -> Timestamp {

@@ -1,19 +1,18 @@
 //! Tests of what holds for every request.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 use super::*;
 use crate::decision::Ground;
 use crate::decision::answer::Answer;
+use crate::decision::trace::Check;
 use crate::decision::upstream::Change;
 use crate::identity::crypto::SoftwareVerifier;
 use crate::request::CanonicalPath;
 use crate::request::headers::Headers;
 use crate::request::incoming::DecisionId;
-use crate::testing::{self, NOW, SECRET, alone};
+use crate::testing::{self, NOW, alone};
 use crate::text::time::Timestamp;
 
 #[path = "gateway_tests.rs"]
@@ -46,17 +45,8 @@ fn token(client: &str) -> String {
 }
 
 fn token_at(client: &str, issued: u64) -> String {
-    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!(
-        "{}.{}",
-        part(json!({ "alg": "HS256", "typ": "at+jwt" })),
-        part(json!({
-            "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": client,
-            "iat": issued, "exp": issued + 900, "jti": "j", "scope": "read", "org": "acme"
-        }))
-    );
-    let signature = hmac_sha256::HMAC::mac(&signed, SECRET);
-    format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
+    let claims = json!({ "client_id": client, "iat": issued, "exp": issued + 900, "scope": "read", "org": "acme" });
+    testing::bearer(claims).split_off("Bearer ".len())
 }
 
 /// A decision that borrows nothing.

@@ -1,6 +1,7 @@
 //! Carries out the decision about one request: in a callback of its stream, or in one of the root context for a request that waits.
 
-use super::gate::{Failure, Gate, PendingRecord};
+use super::failure::Failure;
+use super::gate::{Gate, PendingRecord};
 use super::recheck::OpenStream;
 use super::{Host, HostError, Map};
 use crate::decision::answer::Answer;

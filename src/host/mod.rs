@@ -19,6 +19,7 @@ mod certificates;
 mod completion;
 mod documents;
 mod exchange;
+mod failure;
 #[cfg(test)]
 mod fake;
 mod gate;
@@ -28,6 +29,7 @@ mod metrics;
 mod recheck;
 #[cfg(test)]
 mod recheck_tests;
+mod request;
 mod response;
 #[cfg(test)]
 mod response_tests;

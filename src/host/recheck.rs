@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::Host;
 use super::exchange::send;
-use super::gate::{Failure, Gate};
+use super::failure::Failure;
+use super::gate::Gate;
 use super::stream::RESPONSE_SIZE;
 use crate::decision::Allow;
 use crate::decision::answer::Answer;
@@ -26,9 +27,9 @@ pub(super) struct OpenStream {
     id: DecisionId,
     /// When the credential was last checked.
     checked: Timestamp,
-    /// Whether the response of the upstream has begun, so that the client cannot get another one.
+    /// Whether the response of the upstream has begun. The client cannot get another one then.
     responding: bool,
-    /// Whether the response has a body of which no part has been shown to the filter.
+    /// Whether the response has a body, and the filter has seen no part of it.
     awaits_body: bool,
     /// Why the stream was ended.
     ended: Option<Reason>,

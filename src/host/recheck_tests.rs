@@ -1,7 +1,5 @@
 //! Tests of open streams, independent of the gateway. Their tokens expire; which other credentials end a stream is tested with the engine.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
 
 use super::Map;
@@ -29,16 +27,7 @@ fn document(mode: &str, outcome: bool) -> Value {
 }
 
 fn credential() -> String {
-    let part = |value: Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let signed = format!(
-        "{}.{}",
-        part(json!({ "alg": "HS256", "typ": "at+jwt" })),
-        part(json!({
-            "iss": "https://idp.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": "agent",
-            "iat": NOW, "exp": NOW + LIFETIME, "jti": "j"
-        }))
-    );
-    format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(hmac_sha256::HMAC::mac(&signed, SECRET)))
+    testing::bearer(json!({ "exp": NOW + LIFETIME }))
 }
 
 struct Worker {

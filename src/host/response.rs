@@ -3,7 +3,8 @@
 //! Headers of the response are changed before its body arrives, and the body is replaced chunk by chunk, so a gateway never holds a
 //! response. What clients see is decided elsewhere.
 
-use super::gate::{Failure, Gate};
+use super::failure::Failure;
+use super::gate::Gate;
 use super::{Host, Map};
 use crate::decision::{ListRules, VisibleItems};
 use crate::request::headers::{Headers, name_is};

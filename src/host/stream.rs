@@ -3,28 +3,23 @@
 use std::rc::Rc;
 
 use super::exchange::{Exchange, Next, Output, send};
-use super::gate::{Failure, Gate};
+use super::failure::Failure;
+use super::gate::Gate;
 use super::recheck::OpenStream;
+use super::request;
 use super::response::{FilteredResponse, HeadersChecked};
 use super::waiting::{Arrival, Owned, Waiting, WaitingList, WaitingRequest};
-use super::{Host, HostError, Map};
+use super::{Host, Map};
 use crate::decision::answer::{Answer, DPOP_NONCE};
 use crate::evaluate::{Need, Outcome};
-use crate::policy::{Features, HostName};
 use crate::quota::RATE_LIMIT_HEADERS;
 use crate::request::headers::Headers;
-use crate::request::incoming::{Request, Source};
+use crate::request::incoming::Request;
 
-/// The address of the client, with its port. Gateways separate the segments of a property's path by zero bytes.
-const SOURCE_ADDRESS: &[u8] = b"source\0address";
-/// The same on gateways that know only nginx variables.
-const REMOTE_ADDRESS: &[u8] = b"remote_addr";
 /// The address of the upstream. It exists once the gateway has chosen where to forward the request to.
 pub(super) const UPSTREAM_ADDRESS: &[u8] = b"upstream\0address";
 /// The size of the response's body that the client got.
 pub(super) const RESPONSE_SIZE: &[u8] = b"response\0size";
-/// Path and query as the client sent them, on gateways that decode `:path`.
-const REQUEST_TARGET: &[u8] = b"request\0path";
 
 /// One HTTP stream.
 pub(super) struct HttpStream<H: Host> {
@@ -183,24 +178,14 @@ impl<H: Host> HttpStream<H> {
     /// Evaluates the headers of a request.
     fn decide(&mut self, end_of_stream: bool) -> Result<Next, Failure> {
         let gate = Rc::clone(self.gate.as_ref().ok_or(Failure::NoPolicy)?);
-        let pairs = self.host.header_pairs(Map::RequestHeaders)?;
-        let headers = match gate.features().listed_headers {
-            Some(most) => Headers::decode_listed(pairs, most),
-            None => Headers::decode(pairs),
-        };
-        let mut headers = headers.map_err(|_| Failure::Headers)?;
-        if gate.features().host == HostName::Header {
-            headers = as_sent(&headers, &self.host.property(REQUEST_TARGET)?.ok_or(Failure::Target)?);
-        }
-        #[cfg(feature = "panic-on-purpose")]
-        panic_on_purpose(&headers);
+        let headers = request::headers(&self.host, gate.features())?;
         let certificate = if gate.policy().reads_certificates() { gate.certificates.read(&self.host)? } else { None };
         let owned = Owned { engine: Rc::clone(&gate.engine), headers, certificate };
         let waiting = WaitingRequest::try_new(owned, |Owned { engine, headers, certificate }| {
             let request = Request {
                 headers,
                 end_of_stream,
-                source: self.source(gate.features()).map_err(|error| Err(error.into()))?,
+                source: request::source(&self.host, gate.features()).map_err(|error| Err(error.into()))?,
                 certificate: certificate.as_deref(),
                 now: gate.now().map_err(Err)?,
                 id: gate.decision_id().map_err(Err)?,
@@ -290,7 +275,8 @@ impl<H: Host> HttpStream<H> {
         bypassed
     }
 
-    /// Ends an open stream whose credential is no longer accepted. Returns whether it has ended, so that none of its data may be forwarded.
+    /// Ends an open stream whose credential is no longer accepted. Returns whether it has ended. None of its data may be
+    /// forwarded then.
     fn must_end(&mut self) -> bool {
         let Output { open: Some(open), answered, .. } = &mut self.output else { return false };
         if *answered {
@@ -363,25 +349,6 @@ impl<H: Host> HttpStream<H> {
         }
         StreamAction::Pause
     }
-
-    /// Returns the source of the request, as far as the gateway provides it.
-    fn source(&self, features: &Features) -> Result<Option<Source>, HostError> {
-        let mut address = self.host.property(SOURCE_ADDRESS)?;
-        if address.is_none() && features.knows_nginx_variables {
-            address = self.host.property(REMOTE_ADDRESS)?;
-        }
-        Ok(address.and_then(|address| Source::parse(&address)))
-    }
-}
-
-/// Returns the headers as the client sent them, for a server that decodes `:path` and puts its own name into `:authority`. Only
-/// `Host` contains the client's host.
-fn as_sent(headers: &Headers, target: &[u8]) -> Headers {
-    headers.with_values(|name, value| match name {
-        b":authority" => None,
-        b":path" => Some(target),
-        _ => Some(value),
-    })
 }
 
 /// Joins all lines of a header into one list. Returns `None` if there is no line.
@@ -389,13 +356,4 @@ fn joined(headers: &Headers, name: &str) -> Option<Vec<u8>> {
     let lines: Vec<_> =
         headers.iter().filter(|(own, _)| own.eq_ignore_ascii_case(name.as_bytes())).map(|(_, value)| value).collect();
     (!lines.is_empty()).then(|| lines.join(&b", "[..]))
-}
-
-/// Stops the VM, for a test of the consequences of a panic. Never part of a release.
-#[cfg(feature = "panic-on-purpose")]
-#[expect(clippy::panic, reason = "this is its purpose")]
-fn panic_on_purpose(headers: &Headers) {
-    if headers.iter().any(|(name, _)| name == b"x-panic-on-purpose") {
-        panic!("on purpose");
-    }
 }

@@ -10,7 +10,8 @@ use std::rc::{Rc, Weak};
 use std::time::Duration;
 
 use super::exchange::{Exchange, Next, Output, send};
-use super::gate::{Failure, Gate};
+use super::failure::Failure;
+use super::gate::Gate;
 use super::{Host, HostError};
 use crate::decision::Decision;
 use crate::decision::answer::Answer;

@@ -19,7 +19,7 @@ pub(crate) struct CertificateRules {
     pub(crate) alone: bool,
 }
 
-/// A well-formed certificate, and what it says about the client. Only [`CertificateRules::verify`] creates one.
+/// A well-formed certificate, and what it contains about the client. Only [`CertificateRules::verify`] creates one.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct VerifiedCertificate<'c> {
     contents: &'c Contents,

@@ -200,7 +200,7 @@ fn a_class_ends_at_a_whole_segment_and_has_one_more() {
 }
 
 proptest! {
-    /// Whatever is accepted consists of its parts, and of nothing that another reader could interpret differently.
+    /// Everything that is accepted consists of its parts, and of nothing that another reader could interpret differently.
     #[test]
     fn an_accepted_id_has_only_one_reading(
         text in "(spiffe|Spiffe|https)(://|:/|:)[a-z0-9._@:%A-]{0,12}(/[a-zA-Z0-9._%?#~*-]{0,4}){0,4}"

@@ -2,16 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::tests::{compile, errors, with};
-
-#[track_caller]
-fn one_error(changes: &[(&str, Value)], place: &str, says: &str) {
-    let errors = errors(changes);
-    assert!(
-        errors.len() == 1 && errors[0].starts_with(&format!("{place}: ")) && errors[0].contains(says),
-        "{place} {errors:#?}"
-    );
-}
+use super::tests::{compile, errors, one_error, with};
 
 fn identity(changes: Value) -> (&'static str, Value) {
     let mut identity = json!({ "issuer": "corp" });

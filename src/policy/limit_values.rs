@@ -283,7 +283,7 @@ pub(super) fn check_burst(
     }
 }
 
-/// Rejects limits that count by claims where nothing else limits a client that chooses its claims. `own` are the limits to judge, and `all`
+/// Rejects limits that count by claims where nothing else limits a client that chooses its claims. `own` are the limits to check, and `all`
 /// those that are charged together with them.
 pub(super) fn check_claims(
     document: &document::Document,

@@ -12,7 +12,7 @@ use crate::document::names::{check_distinct, check_name, check_scope, did_you_me
 use crate::document::{self, Authenticate, Effect, Lifetime, OperationEntry, Requirement, ScopesAsked};
 use crate::document::{Findings, Place};
 
-/// Whether an agent can reach an endpoint or an operation, with whatever credential it has.
+/// Whether an agent can reach an endpoint or an operation, with any of its credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reachable {
     /// It can, with a credential that meets the other requirements.

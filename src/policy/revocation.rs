@@ -45,7 +45,7 @@ pub(crate) struct Revocation {
 /// How a fetched list is read.
 #[derive(Debug)]
 pub(crate) struct ListRules {
-    /// `None` if whatever the server answers is trusted.
+    /// `None` if every answer of the server is trusted.
     pub(crate) signed_by: Option<ListKey>,
     /// How old a list may become before it counts as too old. Whether it is used any longer is a setting of its source.
     pub(crate) stale_after: Duration,

@@ -113,7 +113,7 @@ fn thumbprint(text: &str) -> Option<[u8; 32]> {
     decode(text).or_else(|| URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok())
 }
 
-/// Reads a time. A day stands for its end, in UTC.
+/// Reads a time. A day means its end, in UTC.
 fn time(field: &'static str, text: Option<&str>) -> Result<Option<Timestamp>, Fault> {
     let read = |text| {
         parse_expiry(text).ok_or_else(|| {

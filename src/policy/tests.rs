@@ -78,6 +78,16 @@ pub(super) fn errors(changes: &[(&str, Value)]) -> Vec<String> {
     }
 }
 
+/// Asserts that the changed policy has exactly one error, at this place.
+#[track_caller]
+pub(super) fn one_error(changes: &[(&str, Value)], place: &str, says: &str) {
+    let errors = errors(changes);
+    assert!(
+        errors.len() == 1 && errors[0].starts_with(&format!("{place}: ")) && errors[0].contains(says),
+        "{place} {errors:#?}"
+    );
+}
+
 #[test]
 fn a_valid_policy_compiles_without_findings() {
     let compiled = compile(good()).unwrap();

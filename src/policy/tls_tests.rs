@@ -2,11 +2,11 @@
 
 use serde_json::{Value, json};
 
-use super::super::tests::{compile, errors, with};
+use super::super::tests::{compile, errors, one_error, with};
 
 type Changes = Vec<(&'static str, Value)>;
 
-/// Changes a policy so that an endpoint accepts the certificate of an agent.
+/// Returns the changes after which an endpoint accepts the certificate of an agent, and further ones.
 fn accepting(changes: &[(&'static str, Value)]) -> Changes {
     let mut all = vec![
         ("/tls", json!({ "client_certificates": "validated", "trust_domains": ["example.org"] })),
@@ -15,15 +15,6 @@ fn accepting(changes: &[(&'static str, Value)]) -> Changes {
     ];
     all.extend(changes.iter().cloned());
     all
-}
-
-#[track_caller]
-fn one_error(changes: &[(&'static str, Value)], place: &str, says: &str) {
-    let errors = errors(changes);
-    assert!(
-        errors.len() == 1 && errors[0].starts_with(&format!("{place}: ")) && errors[0].contains(says),
-        "{place} {errors:#?}"
-    );
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::super::tests::{compile, errors, with};
+use super::super::tests::{compile, errors, one_error, with};
 use crate::identity::certificate::CertificateRules;
 use crate::policy::Policy;
 use crate::reason::Reason;
@@ -24,15 +24,6 @@ fn agents(identities: &[Value]) -> Changes {
 
 fn spiffe(id: &str) -> Value {
     json!({ "spiffe": id })
-}
-
-#[track_caller]
-fn one_error(changes: &[(&'static str, Value)], place: &str, says: &str) {
-    let errors = errors(changes);
-    assert!(
-        errors.len() == 1 && errors[0].starts_with(&format!("{place}: ")) && errors[0].contains(says),
-        "{place} {errors:#?}"
-    );
 }
 
 #[test]

@@ -46,10 +46,10 @@ impl Gcra {
 
     /// Returns this limiter for a state that limiters with other numbers use too, of which the longest refill is `longest` nanoseconds.
     ///
-    /// INVARIANT: switching between the numbers of one state gives nobody more requests. The state only says when the limiter becomes idle,
+    /// INVARIANT: switching between the numbers of one state gives nobody more requests. The state only has the time when the limiter becomes idle,
     /// and no number of it depends on who wrote it. Each limiter allows a request only if the pending time and its own interval are within
     /// its own refill, and each allowed request adds to the pending time. So the requests under one limiter's numbers are at most those that
-    /// it would allow alone, in whatever order others come between. The pending time must not be cut to the refill of the limiter that
+    /// it would allow alone, in any order with those of others. The pending time must not be cut to the refill of the limiter that
     /// reads it: with a shorter refill, one request would erase what another limiter has charged. It is cut to the longest.
     pub(crate) fn shared_with(self, longest: u64) -> Self {
         Self { longest: self.longest.max(longest), ..self }

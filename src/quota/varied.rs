@@ -20,7 +20,7 @@ pub(crate) struct Varied {
     pub(crate) numbers: Vec<Numbers>,
     /// How many of the numbers are those of tiers.
     pub(crate) tiers: usize,
-    /// The numbers that apply to each agent whatever its token says, by the agent's position in the policy. Empty if there are none.
+    /// The numbers that apply to each agent regardless of its token, by the agent's position in the policy. Empty if there are none.
     pub(crate) by_agent: Vec<Option<NumbersIndex>>,
     /// The claim with the name of the tier, and the numbers of each tier.
     pub(crate) by_claim: Option<(ClaimName, PolicyMap<Box<str>, NumbersIndex>)>,

@@ -4,46 +4,13 @@
 //! maps reasons to HTTP responses.
 
 mod advice;
+mod define;
+mod disclosed;
 mod row;
 
-pub use row::{AGENT_REFUSED, Challenge, Row};
-use row::{AGENT_REFUSED_DETAIL, Disclosed};
-
-/// Generates the enum, the list and the rows from one table.
-macro_rules! reasons {
-    ($(
-        $(#[$about:meta])+
-        $name:ident = $status:literal, $code:literal, $challenge:ident, $title:literal $(, issuer.$field:ident)?;
-    )+) => {
-        /// The reason for denying a request.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        #[non_exhaustive]
-        pub enum Reason {
-            $($(#[$about])+ $name,)+
-        }
-
-        impl Reason {
-            /// Every reason, in the order of the checks.
-            pub const ALL: &[Self] = &[$(Self::$name),+];
-
-            /// Returns the row of the reason.
-            #[must_use]
-            pub fn row(self) -> Row {
-                let (status, code, challenge, title) = match self {
-                    $(Self::$name => ($status, $code, Challenge::$challenge, $title),)+
-                };
-                Row { code, status, title, challenge }
-            }
-
-            /// Returns the field of the issuer that led to the denial. Empty if no single field of an issuer did.
-            pub(crate) fn issuer_field(self) -> &'static str {
-                match self {
-                    $(Self::$name => concat!($(stringify!($field))?),)+
-                }
-            }
-        }
-    };
-}
+use define::reasons;
+pub use disclosed::AGENT_REFUSED;
+pub use row::{Challenge, Row};
 
 // Each reason once: status, code, challenge and title. If an issuer's rule denies the request, the issuer's field follows. The
 // order is that of the checks and of the reference.
@@ -313,7 +280,7 @@ reasons! {
     EndpointSuspended = 403, "endpoint_suspended", No, "this endpoint is suspended";
     /// The endpoint or the operation lists the agents that may use it, and this is not one of them.
     AgentNotListed = 403, "agent_not_listed", No, "this agent may not use this endpoint";
-    /// The agent's `at_most`, or that of a prior actor, excludes the request, whatever scopes the token has.
+    /// The agent's `at_most`, or that of a prior actor, excludes the request, regardless of the token's scopes.
     AgentCeiling = 403, "agent_ceiling", No, "this agent may not use this endpoint";
     /// The token was issued longer ago than the endpoint's `max_age`, or does not state when.
     TokenTooOld = 401, "token_too_old", InvalidToken, "the access token was issued too long ago for this request";
@@ -394,31 +361,6 @@ impl Reason {
     #[must_use]
     pub fn code(self) -> &'static str {
         self.row().code
-    }
-
-    /// Returns what the answer discloses about the reason.
-    ///
-    /// Reasons that would reveal to an unauthenticated client which agents or keys the policy has share one code and one title,
-    /// and their rows share status and challenge. The record, the metrics and the access log contain the exact code.
-    #[must_use]
-    pub fn disclosed(self) -> Disclosed {
-        match self {
-            Self::AgentUnknown
-            | Self::AgentAmbiguous
-            | Self::AgentSuspended
-            | Self::AgentExpired
-            | Self::ActorUnknown => {
-                Disclosed { code: AGENT_REFUSED, title: self.row().title, detail: AGENT_REFUSED_DETAIL }
-            }
-            // All of these depend on whether the policy has the key that `keyid` names.
-            Self::SignatureKey | Self::SignatureKeyTime | Self::SignatureAlgorithm => Self::SignatureFailed.disclosed(),
-            // Whether the policy once accepted a key is not for those who try keys.
-            Self::ApiKeyExpired => Self::ApiKeyUnknown.disclosed(),
-            other => {
-                let Row { code, title, .. } = other.row();
-                Disclosed { code, title, detail: other.advice() }
-            }
-        }
     }
 }
 

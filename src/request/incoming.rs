@@ -19,7 +19,7 @@ pub struct Request<'a> {
     pub end_of_stream: bool,
     /// The source of the request, or `None` if the host does not know it.
     pub source: Option<Source>,
-    /// The certificate that the client presented on the connection. `None` if there is none, if the gateway does not tell, or if it did
+    /// The certificate that the client presented on the connection. `None` if there is none, if the gateway does not provide it, or if it did
     /// not validate the certificate.
     pub certificate: Option<&'a ClientCertificate>,
     /// The time of the request.

@@ -240,7 +240,7 @@ impl<'a> Check<'a> {
         }
     }
 
-    /// Checks a listener of the Gateway API. `validation` is what a policy says about client certificates.
+    /// Checks a listener of the Gateway API. `validation` is what a policy requires of client certificates.
     fn listener_certificates(
         &mut self,
         gateway: &Object<'a>,

@@ -1,4 +1,4 @@
-//! Client certificates as cases describe them, and what a gateway says about them.
+//! Client certificates as cases describe them, and what a gateway reports about them.
 //!
 //! The gate does not verify a certificate's signature, because the gateway did. A fixed key and an empty signature are therefore enough, and
 //! the same description always gives the same certificate.

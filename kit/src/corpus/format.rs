@@ -134,7 +134,7 @@ pub(super) struct Certificate {
     pub(super) dns: Vec<Bytes>,
     /// Whether it is the certificate of an authority.
     pub(super) ca: bool,
-    /// The serial number, which tells two certificates with the same names apart.
+    /// The serial number, which distinguishes two certificates with the same names.
     pub(super) serial: u8,
     /// The exact bytes in place of DER, which override the members above.
     pub(super) der: Option<Bytes>,
@@ -158,7 +158,7 @@ pub(super) enum CertificateMutation {
     Longer,
     /// States version 1, which has no extensions.
     Version,
-    /// Puts each name into an extension of its own.
+    /// Puts each name into a separate extension.
     TwoExtensions,
     /// Lets the validity end in June 2026.
     Expired,

@@ -116,7 +116,7 @@ impl Completion {
         }
     }
 
-    /// Returns the outcome of a stream that Callgate ended for this reason. The gateway's flags do not tell that.
+    /// Returns the outcome of a stream that Callgate ended for this reason. The gateway's flags do not show it.
     #[must_use]
     pub fn ended_for(self, reason: Reason) -> Self {
         Self { ended: Some(EndedBy::Callgate(reason.code())), ..self }

@@ -80,7 +80,7 @@ impl Mark {
         Self::of(&[Some(issuer), tenant, Some(value)])
     }
 
-    /// Hashes the parts with their lengths, so that no two lists of parts have the same bytes.
+    /// Hashes the parts with their lengths. Without the lengths, different lists of parts could have the same bytes.
     fn of(parts: &[Option<&str>]) -> Self {
         let mut bytes = Vec::with_capacity(128);
         for part in parts {

@@ -107,8 +107,8 @@ pub(super) fn read<'j>(
     Ok(UsableKey { kid, algorithms, only_tenant, key })
 }
 
-/// Returns whether a key of a SPIFFE bundle verifies certificates. Every bundle has such keys, so nobody needs to know that they are not
-/// used.
+/// Returns whether a key of a SPIFFE bundle verifies certificates. Every bundle has such keys, so they are ignored
+/// without a message.
 #[must_use]
 pub fn verifies_certificates(jwk: &Map<String, Value>) -> bool {
     jwk.get("use").is_some_and(|usage| usage == "x509-svid")

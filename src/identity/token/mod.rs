@@ -19,6 +19,7 @@ mod jws;
 mod keys;
 mod marks;
 mod shape;
+mod shared_keys;
 mod svid;
 mod tenant;
 mod times;

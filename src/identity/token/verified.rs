@@ -39,7 +39,7 @@ pub struct VerifiedToken {
     pub(super) bound_to: Option<Thumbprint>,
     /// Whether the token is a JWT-SVID, so its subject is a SPIFFE ID of its issuer's trust domain.
     pub(super) is_svid: bool,
-    /// Whether it has an actor, whatever its form.
+    /// Whether it has an actor, regardless of its form.
     pub(super) is_delegated: bool,
     /// Its actors, if it has some and the policy accepts delegation.
     pub(super) chain: Option<Box<Chain>>,
@@ -142,8 +142,8 @@ impl VerifiedToken {
         name.find(&self.claims)
     }
 
-    /// Returns the SPIFFE ID of a JWT-SVID, which belongs to the trust domain of its issuer. `None` for other tokens, whatever their
-    /// subject is.
+    /// Returns the SPIFFE ID of a JWT-SVID, which belongs to the trust domain of its issuer. `None` for other tokens, regardless of
+    /// their subject.
     pub(crate) fn spiffe_id(&self) -> Option<&str> {
         self.subject().filter(|_| self.is_svid)
     }

@@ -82,7 +82,7 @@ impl ClientCertificate {
         self.contents.is_some() && *self.told == *sha256
     }
 
-    /// Returns what the certificate contains. `None` if it is malformed, or has another digest than the gateway says.
+    /// Returns what the certificate contains. `None` if it is malformed, or has another digest than the gateway reports.
     pub(crate) fn contents(&self) -> Option<&Contents> {
         self.contents.as_ref()
     }

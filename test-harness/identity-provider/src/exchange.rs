@@ -94,7 +94,7 @@ impl ExchangeServer {
     /// Returns the token that the application gets after this user has given it access.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server rejects the request.
     pub fn token_of_user(&self, user: &str) -> Result<String> {
         let scope = scopes()?;
         let id = ClientId::new(APPLICATION);
@@ -112,7 +112,7 @@ impl ExchangeServer {
     /// Returns the token of an agent for itself.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server rejects the request.
     pub fn token_of_agent(&self, agent: &str) -> Result<String> {
         let grant = Grant { client: agent, secret: SECRET, scope: SCOPE, resource: None, proof: None };
         self.site().token(TOKEN, &grant)
@@ -121,7 +121,7 @@ impl ExchangeServer {
     /// Exchanges a token for one in which this agent is the current actor.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server rejects the request.
     pub fn exchange(&self, agent: &str, subject_token: &str) -> Result<String> {
         let own = self.token_of_agent(agent)?;
         let form = [
@@ -137,7 +137,7 @@ impl ExchangeServer {
     /// Exchanges a token for one that names no actor, which the agent can use as if it were the user.
     ///
     /// # Errors
-    /// When the server refuses.
+    /// When the server rejects the request.
     pub fn impersonate(&self, agent: &str, subject_token: &str) -> Result<String> {
         let form = [
             ("grant_type", TOKEN_EXCHANGE_GRANT_URN),

@@ -7,26 +7,19 @@ use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::callee::Callee;
-use super::load::{self, Clients};
+use super::compared::{self, Row};
+use super::load::Clients;
 use super::report::Measured;
-use super::{Size, policies, rows, used_for};
+use super::{Size, policies, rows};
 use crate::certificates::{self, Authority, Identity, Name};
 use crate::client::Transport;
 use crate::envoy::{Bootstrap, Envoy, Options};
-use crate::progress;
 use crate::quickstart::{HOST, Issuer, set};
 
 const TRUST_DOMAIN: &str = "example.org";
 const WORKLOAD: &str = "spiffe://example.org/agents/coding-agent";
 
-/// A row: its listener, and whether its requests have a token.
-struct Row {
-    name: &'static str,
-    what: &'static str,
-    listener: &'static str,
-    token: Token,
-}
-
+/// The token of a request.
 #[derive(Clone, Copy)]
 enum Token {
     None,
@@ -34,26 +27,29 @@ enum Token {
     Bound,
 }
 
-/// The plain listener is the first row, the base of all others.
-const ROWS: [Row; 4] = [
-    Row { name: "tls_bare", what: "", listener: "bare", token: Token::Plain },
+/// The plain listener is the base of all others.
+const ROWS: [Row<Token>; 4] = [
+    Row { name: "tls_bare", what: "", listener: "bare", calls: Token::Plain, over: "" },
     Row {
         name: "token_over_tls",
         what: "Callgate, token seen before, over TLS",
         listener: "plain",
-        token: Token::Plain,
+        calls: Token::Plain,
+        over: "tls_bare",
     },
     Row {
         name: "certificate_bound",
         what: "Callgate, token seen before that is bound to a certificate",
         listener: "bound",
-        token: Token::Bound,
+        calls: Token::Bound,
+        over: "tls_bare",
     },
     Row {
         name: "certificate",
         what: "Callgate, certificate instead of a token",
         listener: "certificates",
-        token: Token::None,
+        calls: Token::None,
+        over: "tls_bare",
     },
 ];
 
@@ -63,29 +59,21 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     let (servers, workloads) = (Authority::new("servers")?, Authority::new("workloads")?);
     let workload = workloads.issue(&[Name::Uri(WORKLOAD)])?;
     let envoy = start(filter, &callee, &servers, &workloads)?;
-    let calls = ROWS.iter().map(|row| call(row, &workload)).collect::<Result<Vec<_>>>()?;
-    let connect = |row: &Row| {
+    let connect = |row: &Row<Token>| {
         let address = envoy.listener(row.listener)?;
         let open = || -> Result<Box<dyn Transport>> {
             Ok(Box::new(certificates::connect(address, &servers, Some(&workload), "http/1.1")?))
         };
         Clients::open(size.connections, open)
     };
-    let mut clients = ROWS.iter().map(connect).collect::<Result<Vec<_>>>()?;
-    let mut measured: Vec<_> = ROWS.iter().map(|row| Measured::new(row.name, row.what)).collect();
-    progress::times("certificates, round", size.warm_up + size.rounds, |round| {
-        for (row, ((clients, measured), call)) in ROWS.iter().zip(clients.iter_mut().zip(&mut measured).zip(&calls)) {
-            let calls = vec![call.clone(); size.calls];
-            let used = used_for(&[envoy.process()], clients, &calls, load::is_ok)
-                .with_context(|| format!("row `{}`", row.name))?;
-            if round >= size.warm_up {
-                measured.add(used, calls.len());
-            }
-        }
-        anyhow::Ok(())
-    })?;
-    let base = measured.first().context("there is no row")?.clone();
-    Ok(measured.into_iter().skip(1).map(|row| row.over(&base)).collect())
+    // The same token in all rounds, because a new one would not be in the cache.
+    let request = |row: &Row<Token>| -> Result<(&'static str, Vec<u8>)> { Ok((row.name, call(row.calls, &workload)?)) };
+    let requests = ROWS.iter().map(request).collect::<Result<Vec<_>>>()?;
+    let calls = |row: &Row<Token>| -> Result<Vec<Vec<u8>>> {
+        let (_, request) = requests.iter().find(|(name, _)| *name == row.name).context("a row has no request")?;
+        Ok(vec![request.clone(); size.calls])
+    };
+    compared::measure("certificates, round", &envoy, size, &ROWS, connect, calls)
 }
 
 fn start(filter: &Path, callee: &Callee, servers: &Authority, workloads: &Authority) -> Result<Envoy> {
@@ -138,9 +126,9 @@ fn agent(policy: &mut Value) -> Result<&mut Value> {
 }
 
 /// Returns the request that is measured everywhere.
-fn call(row: &Row, workload: &Identity) -> Result<Vec<u8>> {
+fn call(token: Token, workload: &Identity) -> Result<Vec<u8>> {
     let issuer = Issuer::new()?;
-    let token = match row.token {
+    let token = match token {
         Token::None => None,
         Token::Plain => Some(policies::token(&issuer, &issuer.es256, 0)),
         Token::Bound => Some(issuer.with(policies::AGENT, policies::SCOPES, |_, claims| {

@@ -10,13 +10,13 @@ use callgate_kit::mint::SigningKey;
 use serde_json::{Value, json};
 
 use super::callee::Callee;
-use super::load::{self, Clients};
+use super::compared::{self, Row};
+use super::load::Clients;
 use super::report::Measured;
-use super::{Size, native, policies, rows, used_for};
+use super::{Size, native, policies, rows};
 use crate::client::{self, Request};
 use crate::envoy::{Bootstrap, Envoy, Options};
 use crate::paths;
-use crate::progress;
 use crate::quickstart::{now, set};
 
 const HOST: &str = "payments.example.com";
@@ -27,16 +27,8 @@ const BODY: usize = 2 << 10;
 const TOOLS: usize = 50;
 const ALLOWED: usize = 25;
 
-/// A row: its listener, its request, and the base row for the added cost.
-struct Row {
-    name: &'static str,
-    what: &'static str,
-    listener: &'static str,
-    method: &'static str,
-    over: &'static str,
-}
-
-const ROWS: [Row; 5] = [
+/// The rows, with the methods of their requests.
+const ROWS: [Row<&str>; 5] = [
     row("mcp_bare_call", "", "bare", CALL, ""),
     row("mcp_native", "Envoy's filter for MCP, a tool with a body of 2 KiB", "native", CALL, "mcp_bare_call"),
     row("mcp_call", "Callgate, a tool with a body of 2 KiB", "callgate", CALL, "mcp_bare_call"),
@@ -50,10 +42,10 @@ const fn row(
     name: &'static str,
     what: &'static str,
     listener: &'static str,
-    method: &'static str,
+    calls: &'static str,
     over: &'static str,
-) -> Row {
-    Row { name, what, listener, method, over }
+) -> Row<&'static str> {
+    Row { name, what, listener, calls, over }
 }
 
 /// Measures requests for a tool and for the list of tools, in addition to a listener that only holds them until their bodies are complete.
@@ -62,27 +54,14 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     let token = token()?;
     let envoy = start(filter, &callee)?;
     check_that_they_decide(&envoy, &token)?;
-    let connect = |row: &Row| Clients::connect(envoy.listener(row.listener)?, size.connections);
-    let mut clients = ROWS.iter().map(connect).collect::<Result<Vec<_>>>()?;
-    let mut measured: Vec<_> = ROWS.iter().map(|row| Measured::new(row.name, row.what)).collect();
-    progress::times("MCP, round", size.warm_up + size.rounds, |round| {
-        for (row, (clients, measured)) in ROWS.iter().zip(clients.iter_mut().zip(&mut measured)) {
-            let calls = vec![request(row.method, &token).to_bytes(); size.calls];
-            let used = used_for(&[envoy.process()], clients, &calls, load::is_ok)
-                .with_context(|| format!("row `{}`", row.name))?;
-            if round >= size.warm_up {
-                measured.add(used, calls.len());
-            }
-        }
-        anyhow::Ok(())
-    })?;
-    let all = measured.clone();
-    let told = ROWS.iter().zip(measured).filter(|(row, _)| !row.over.is_empty());
-    told.map(|(row, measured)| {
-        let base = all.iter().find(|base| base.name == row.over).context("a row has no baseline")?;
-        Ok(measured.over(base))
-    })
-    .collect()
+    compared::measure(
+        "MCP, round",
+        &envoy,
+        size,
+        &ROWS,
+        |row| Clients::connect(envoy.listener(row.listener)?, size.connections),
+        |row| Ok(vec![request(row.calls, &token).to_bytes(); size.calls]),
+    )
 }
 
 fn start(filter: &Path, callee: &Callee) -> Result<Envoy> {

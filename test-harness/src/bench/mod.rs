@@ -6,6 +6,7 @@
 
 mod callee;
 mod certificate;
+mod compared;
 mod configure;
 mod contention;
 pub mod costs;

@@ -22,7 +22,7 @@ pub(super) fn quickstart() -> Result<Value> {
     Ok(policy)
 }
 
-/// Raises the limits of a policy, so that no request reaches them.
+/// Raises the limits of a policy beyond the number of requests.
 pub(super) fn raise_limits(policy: &mut Value) {
     for limit in
         policy.get_mut("limits").and_then(Value::as_object_mut).into_iter().flat_map(|limits| limits.values_mut())

@@ -14,10 +14,11 @@ use callgate_kit::sign::{self, Digest, Input, content_digest, text_parameter};
 use serde_json::{Value, json};
 
 use super::callee::Callee;
-use super::load::{self, Clients};
+use super::compared::{self, Row};
+use super::load::Clients;
 use super::native;
 use super::report::Measured;
-use super::{Size, policies, rows, used_for};
+use super::{Size, policies, rows};
 use crate::client::Request;
 use crate::envoy::{Bootstrap, Envoy, Options};
 use crate::progress;
@@ -27,18 +28,13 @@ const VARIABLE: &str = "CALLGATE_BENCH_SIGNING";
 const SECRET: &str = "a secret of thirty-two bytes, or more";
 const BODY: usize = 4096;
 
-/// A row: its listener, whether it has a body, and the key of its signature.
-struct Row {
-    name: &'static str,
-    what: &'static str,
-    listener: &'static str,
+/// Whether a request has a body, and the key of its signature.
+struct Signed {
     body: bool,
     signer: Option<usize>,
-    /// The base row for the added cost.
-    over: &'static str,
 }
 
-const ROWS: [Row; 10] = [
+const ROWS: [Row<Signed>; 10] = [
     row("signed_bare", "", "bare", false, None, ""),
     row("native_eddsa", "jwt_authn alone, Ed25519", "native_eddsa", false, None, "signed_bare"),
     row("unsigned", "", "signed", false, None, ""),
@@ -58,8 +54,8 @@ const fn row(
     body: bool,
     signer: Option<usize>,
     over: &'static str,
-) -> Row {
-    Row { name, what, listener, body, signer, over }
+) -> Row<Signed> {
+    Row { name, what, listener, calls: Signed { body, signer }, over }
 }
 
 /// Measures signed requests relative to the same requests without a signature, and `jwt_authn` with Ed25519 for comparison.
@@ -70,33 +66,18 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     let envoy = start(filter, &callee, &issuer, &signers)?;
     let ed25519 = rows::as_eddsa(&issuer.ed25519)?;
     let tokens = [policies::token(&issuer, &issuer.es256, 0), policies::token(&issuer, &ed25519, 0)];
-    let connect = |row: &Row| Clients::connect(envoy.listener(row.listener)?, size.connections);
-    let mut clients = ROWS.iter().map(connect).collect::<Result<Vec<_>>>()?;
-    let mut measured: Vec<_> = ROWS.iter().map(|row| Measured::new(row.name, row.what)).collect();
     let count = size.calls.min(200);
     let mut serial = 0;
-    progress::times("signed, round", size.warm_up + size.rounds, |round| {
-        for (row, (clients, measured)) in ROWS.iter().zip(clients.iter_mut().zip(&mut measured)) {
-            let [token, of_ed25519] = &tokens;
-            let token = if row.name == "native_eddsa" { of_ed25519 } else { token };
-            let call = |serial| call(row, token, row.signer.and_then(|signer| signers.get(signer)), serial);
-            let calls = (0..count).map(|index| call(serial + index)).collect::<Result<Vec<_>>>()?;
-            serial += count;
-            let used = used_for(&[envoy.process()], clients, &calls, load::is_ok)
-                .with_context(|| format!("row `{}`", row.name))?;
-            if round >= size.warm_up {
-                measured.add(used, calls.len());
-            }
-        }
-        anyhow::Ok(())
-    })?;
-    let all = measured.clone();
-    let told = ROWS.iter().zip(measured).filter(|(row, _)| !row.over.is_empty());
-    told.map(|(row, measured)| {
-        let base = all.iter().find(|base| base.name == row.over).context("a row has no baseline")?;
-        Ok(measured.over(base))
-    })
-    .collect()
+    let calls = |row: &Row<Signed>| -> Result<Vec<Vec<u8>>> {
+        let [token, of_ed25519] = &tokens;
+        let token = if row.name == "native_eddsa" { of_ed25519 } else { token };
+        let signer = row.calls.signer.and_then(|signer| signers.get(signer));
+        let first = serial;
+        serial += count;
+        (first..serial).map(|serial| call(row.calls.body, token, signer, serial)).collect()
+    };
+    let connect = |row: &Row<Signed>| Clients::connect(envoy.listener(row.listener)?, size.connections);
+    compared::measure("signed, round", &envoy, size, &ROWS, connect, calls)
 }
 
 /// Returns a key of each kind, by the names that signatures use.
@@ -159,9 +140,9 @@ fn policy(signers: &[(&str, SigningKey)]) -> Result<Value> {
 }
 
 /// Returns the request that is measured everywhere, signed or not, with or without a body.
-fn call(row: &Row, token: &str, signer: Option<&(&'static str, SigningKey)>, serial: usize) -> Result<Vec<u8>> {
+fn call(has_body: bool, token: &str, signer: Option<&(&'static str, SigningKey)>, serial: usize) -> Result<Vec<u8>> {
     const PATH: &str = "/repos/acme/gateway/pulls";
-    let body = vec![b'x'; if row.body { BODY } else { 0 }];
+    let body = vec![b'x'; if has_body { BODY } else { 0 }];
     let mut lines = vec![
         ("authorization", format!("Bearer {token}")),
         ("user-agent", "agent/1.0".to_owned()),
@@ -171,7 +152,7 @@ fn call(row: &Row, token: &str, signer: Option<&(&'static str, SigningKey)>, ser
     if let Some((name, key)) = signer {
         // Covers exactly what the policy requires.
         let mut covered = vec!["@method", "@authority", "@path", "authorization"];
-        if row.body {
+        if has_body {
             lines.push(("content-digest", content_digest(&body, &[Digest::Sha256])));
             covered.extend(["content-digest", "content-type"]);
         }
@@ -200,5 +181,5 @@ fn call(row: &Row, token: &str, signer: Option<&(&'static str, SigningKey)>, ser
     }
     let request = Request::post(PATH).host(HOST);
     let request = lines.iter().fold(request, |request, (name, value)| request.header(name, value));
-    Ok(if row.body { request.body(&body) } else { request.header("Content-Length", "0") }.to_bytes())
+    Ok(if has_body { request.body(&body) } else { request.header("Content-Length", "0") }.to_bytes())
 }

@@ -129,7 +129,7 @@ impl Feed {
     }
 }
 
-/// Writes a file next to the old one and moves it into place, so that readers see the old content or the new one.
+/// Writes a file next to the old one and moves it into place, because readers must see the old content or the new one.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
     name.push(".new");

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A time at which the tokens have expired, whatever the difference of the clocks.
+/// A time at which the tokens have expired, regardless of the difference between the clocks.
 const LATER: u64 = (NOW + 3_600) * 1_000_000_000;
 
 fn rechecking() -> Value {

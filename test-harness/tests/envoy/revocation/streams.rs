@@ -106,7 +106,7 @@ fn ended_after(gate: &Gate, token: &str, ends: impl FnOnce() -> Instant) -> ([Du
     (times, mark)
 }
 
-/// Asserts that the record of a stream tells why it was ended.
+/// Asserts that the record of a stream states why it was ended.
 fn assert_recorded(gate: &Gate, mark: &str, reason: &str) {
     let line = gate.envoy.await_access_log(|line| line["mark"] == mark).unwrap();
     let record = record(&line);
@@ -158,7 +158,7 @@ fn expiring(expires: u64) -> String {
     KEY.sign(&header(), &claims)
 }
 
-/// Streams of an endpoint without `streams: recheck` stay open, as the documentation says.
+/// Streams of an endpoint without `streams: recheck` stay open, as the documentation states.
 #[test]
 fn other_streams_outlive_their_credential() {
     let mut policy = rechecking();
