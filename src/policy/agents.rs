@@ -255,22 +255,35 @@ impl Agents {
     /// # Errors
     /// Returns [`Reason::AgentUnknown`] or [`Reason::AgentAmbiguous`].
     pub(crate) fn find(&self, token: &VerifiedToken) -> Result<&Agent, Reason> {
-        let mut fits = self.fits(token);
-        let position = fits.next().ok_or(Reason::AgentUnknown)?;
-        if fits.any(|other| other != position) {
-            return Err(Reason::AgentAmbiguous);
+        let (index, mut only) = self.known(token);
+        let mut add = |found: u32| match only.replace(found) {
+            Some(other) if other != found => Err(Reason::AgentAmbiguous),
+            _ => Ok(()),
+        };
+        if let Some(index) = index {
+            index.by_names(token).into_iter().flatten().try_for_each(&mut add)?;
+            if !index.by_claims.is_empty() {
+                index.by_claims.find(token).try_for_each(&mut add)?;
+            }
         }
-        self.list.get(position as usize).ok_or(Reason::AgentUnknown)
+        only.and_then(|position| self.get(position)).ok_or(Reason::AgentUnknown)
     }
 
-    /// Returns the positions of the agents that the client, the subject and the claims of a token identify. One can occur several times.
-    pub(super) fn fits<'i>(&'i self, token: &'i VerifiedToken) -> impl Iterator<Item = u32> + 'i {
+    /// Returns the agents of a token's issuer and tenant, and the position of the agent whose SPIFFE ID the token has.
+    fn known(&self, token: &VerifiedToken) -> (Option<&ByIdentity>, Option<u32>) {
         let index = self.by_issuer.get(&token.issuer_id()).and_then(|index| match token.tenant() {
             None => Some(&index.own),
             Some(tenant) => index.by_tenant.get(tenant),
         });
-        let workload = token.spiffe_id().and_then(|id| self.workloads.find(id));
-        index.into_iter().flat_map(move |index| index.fits(token)).chain(workload)
+        (index, token.spiffe_id().and_then(|id| self.workloads.find(id)))
+    }
+
+    /// Returns the positions of the agents that the client, the subject and the claims of a token identify. One can occur several times.
+    pub(super) fn fits<'i>(&'i self, token: &'i VerifiedToken) -> impl Iterator<Item = u32> + 'i {
+        let (index, workload) = self.known(token);
+        let fits =
+            |index: &'i ByIdentity| index.by_names(token).into_iter().flatten().chain(index.by_claims.find(token));
+        index.into_iter().flat_map(fits).chain(workload)
     }
 }
 
@@ -286,15 +299,15 @@ impl Agents {
 }
 
 impl ByIdentity {
-    /// Returns the agents that a token of this issuer and tenant fits.
-    fn fits<'i>(&'i self, token: &'i VerifiedToken) -> impl Iterator<Item = u32> + 'i {
+    /// Returns the agents that the client and the subject of a token of this issuer and tenant identify: by the client, by both, and by the
+    /// subject.
+    fn by_names(&self, token: &VerifiedToken) -> [Option<u32>; 3] {
         let by_client = token.client().and_then(|client| self.by_client.get(client));
-        let by_values = [
+        [
             by_client.and_then(|found| found.any_subject),
             by_client.zip(token.subject()).and_then(|(found, subject)| found.by_subject.get(subject).copied()),
             token.subject().and_then(|subject| self.by_subject.get(subject).copied()),
-        ];
-        by_values.into_iter().flatten().chain(self.by_claims.find(token))
+        ]
     }
 }
 

@@ -110,6 +110,10 @@ impl ClaimIdentities {
         None
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.list.is_empty()
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &ClaimIdentity> {
         self.list.iter()
     }
