@@ -6,6 +6,9 @@
 //!
 //! Workers get updates one after the other, and all of them in the same order. Whichever worker is the last, the policy that it opens last is
 //! the newest one.
+//!
+//! A gateway does not configure a policy again that it still has because of an open stream. After an update and its reversal, only the end of
+//! the policy in between shows that the older one is in force again. A policy therefore withdraws at its end what it published.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -18,6 +21,8 @@ use crate::text::time::Timestamp;
 
 /// The first byte of what is published. Hosts may confuse two keys, so no other value starts with it.
 const TAG: u8 = 0x23;
+/// What the key has after the newest policy has ended.
+const WITHDRAWN: &[u8] = &[TAG];
 /// The minimum time between two looks at what is published.
 const INTERVAL: Duration = Duration::from_secs(1);
 
@@ -85,7 +90,13 @@ impl Newest {
             let is_newest = self.other.borrow().is_none();
             return if is_newest { self.publish() } else { Ok(()) };
         };
-        let other = if found.value == self.own {
+        let other = if found.value == WITHDRAWN {
+            // Whoever applied what was withdrawn waits for another look, because the newest policy may still be in force in other workers.
+            if self.other.take().is_none() {
+                self.publish()?;
+            }
+            None
+        } else if found.value == self.own {
             None
         } else {
             let bytes = found.value.strip_prefix(&[TAG]).ok_or(StoreError)?;
@@ -93,5 +104,18 @@ impl Newest {
         };
         self.other.replace(other);
         Ok(())
+    }
+}
+
+impl Drop for Newest {
+    /// Withdraws what this policy published, unless another policy has published since.
+    fn drop(&mut self) {
+        let key = self.key.as_bytes();
+        if let Ok(Some(found)) = self.store.get(key)
+            && found.value == self.own
+        {
+            // If another worker was faster, it published what is in force.
+            let _ = self.store.compare_and_set(key, WITHDRAWN, found.version);
+        }
     }
 }

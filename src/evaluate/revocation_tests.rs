@@ -476,19 +476,19 @@ fn an_older_policy_applies_what_the_newest_one_revokes_and_suspends() {
         let mut newer = document(json!({}));
         change(&mut newer);
         assert_eq!(worker.at(second).recheck(&stream), Ok(()));
-        Worker::joining(&Arc::new(testing::policy(newer)), &store, 2);
+        let _newest = Worker::joining(&Arc::new(testing::policy(newer)), &store, 2);
         assert_eq!(worker.at(second + 1).recheck(&stream), Err(reason));
         assert_eq!(worker.ask("/stream", &revoked), Some(reason));
         let is_of_all = matches!(reason, Reason::EndpointSuspended) || second == 20;
         assert_eq!(worker.ask("/stream", &other), is_of_all.then_some(reason));
         // A policy that does not revoke it any more is the newest one now.
-        Worker::joining(&older, &store, 3);
+        let _again = Worker::joining(&older, &store, 3);
         assert_eq!(worker.at(second + 2).recheck(&stream), Ok(()));
         assert_eq!(worker.ask("/stream", &revoked), None);
     }
     // Policies of other names do not matter.
     let another = document(json!({ "name": "another", "revoked": [{ "agent": "a" }] }));
-    Worker::joining(&Arc::new(testing::policy(another)), &store, 4);
+    let _another = Worker::joining(&Arc::new(testing::policy(another)), &store, 4);
     assert_eq!(worker.at(90).recheck(&stream), Ok(()));
 }
 
@@ -515,6 +515,31 @@ fn what_the_newest_policy_revokes_survives_a_store_that_loses_it() {
     assert_eq!(worker.at(4).recheck(&stream), Err(Reason::HostError));
 }
 
+/// A gateway does not configure a policy again that it still has because of an open stream.
+#[test]
+fn a_policy_that_is_in_force_again_applies_its_own_entries_only() {
+    let (older, store) = (Arc::new(testing::policy(document(json!({})))), Rc::new(MemoryStore::default()));
+    let newer = Arc::new(testing::policy(document(json!({ "revoked": [{ "agent": "a" }] }))));
+    let worker = Worker::joining(&older, &store, 1);
+    let (revoked, stream) = (token("a", json!({})), worker.stream(&token("b", json!({}))));
+    for second in [0, 10] {
+        let workers = [2, 3].map(|number| Worker::joining(&newer, &store, number));
+        assert_eq!(worker.at(second + 1).ask("/", &revoked), Some(Reason::AgentSuspended));
+        for ended in workers {
+            drop(ended);
+            assert_eq!(worker.at(second + 2).recheck(&stream), Ok(()));
+        }
+        assert_eq!(worker.at(second + 3).ask("/", &revoked), None);
+        assert_eq!(worker.at(second + 4).ask("/", &revoked), None);
+    }
+    // The newest policy, of which one worker has ended, is published again by the next request.
+    let [ended, other] = [2, 3].map(|number| Worker::joining(&newer, &store, number));
+    assert_eq!(worker.at(21).ask("/", &revoked), Some(Reason::AgentSuspended));
+    drop(ended);
+    other.at(22).ask("/", &revoked);
+    assert_eq!(worker.at(22).ask("/", &revoked), Some(Reason::AgentSuspended));
+}
+
 #[test]
 fn a_stream_ends_with_the_registration_of_an_earlier_actor() {
     let agent = |name: &str, changes: Value| {
@@ -533,7 +558,7 @@ fn a_stream_ends_with_the_registration_of_an_earlier_actor() {
     assert_eq!(worker.at(1).recheck(&stream), Ok(()));
     let mut newer = policy;
     newer["agents"]["b"]["suspended"] = json!(true);
-    Worker::joining(&Arc::new(testing::policy(newer)), &store, 2);
+    let _newest = Worker::joining(&Arc::new(testing::policy(newer)), &store, 2);
     assert_eq!(worker.at(2).recheck(&stream), Err(Reason::ActorUnknown));
     let worker = Worker::joining(&older, &store, 3);
     assert_eq!(worker.at(19).recheck(&stream), Ok(()));
