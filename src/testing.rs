@@ -147,6 +147,7 @@ pub(crate) fn alone<'c>(cache: &'c mut TokenCache, recent: &'c Recent, trace: Op
         shared: None,
         replay: None,
         documents: None,
+        newest: None,
         held: None,
         trace,
     }

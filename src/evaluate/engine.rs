@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::document_work::{CallId, CallResult, DocumentWork};
 use super::documents::{Documents, Times};
+use super::newest::Newest;
 use super::pending::held_bytes_full;
 #[cfg(any(test, target_arch = "wasm32"))]
 use super::rpc::changed_flag;
@@ -23,6 +24,7 @@ use crate::identity::crypto::SoftwareVerifier;
 use crate::identity::crypto::{VerifySignature, first, sha256};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::revocation::Builder;
+use crate::identity::revocation::Entries;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::token::FetchedSet;
 use crate::identity::token::{CacheUsage, TokenCache};
@@ -85,6 +87,8 @@ pub struct Engine {
     recent: Recent,
     /// The documents that the policy fetches. `None` if there are none.
     documents: Option<RefCell<Documents>>,
+    /// What the newest policy of this name revokes. `None` if the policy publishes nothing.
+    newest: Option<Newest>,
     /// The policy's shared state, once it is open. The inner value is `None` if the policy has neither limits nor replay
     /// protection.
     state: OnceCell<Option<SharedState>>,
@@ -127,6 +131,7 @@ impl Engine {
             RefCell::new(Documents::new(&policy, Rc::clone(&services.store), id))
         });
         Self {
+            newest: Newest::new(&policy, &services.store),
             policy,
             documents,
             tokens: RefCell::new(TokenCache::new(services.token_cache)),
@@ -142,7 +147,7 @@ impl Engine {
         &self.policy
     }
 
-    /// Opens the policy's shared state. The first decision opens it if nobody did so before. The call that opens it returns the
+    /// Opens the policy's shared state, and publishes what the policy revokes for older policies of its name. The first decision opens it if nobody did so before. The call that opens it returns the
     /// tables whose size differs from the policy; later calls return none.
     ///
     /// # Errors
@@ -154,6 +159,9 @@ impl Engine {
         let Services { store, clock, secret, .. } = &self.services;
         let opened = SharedState::open(&self.policy, Rc::clone(store), &**clock, *secret);
         let (state, sizes) = opened.map_err(|StoreError| Undecided::State)?.unzip();
+        if let Some(newest) = &self.newest {
+            newest.publish().map_err(|StoreError| Undecided::State)?;
+        }
         self.state.get_or_init(|| state);
         Ok(sizes.unwrap_or_default())
     }
@@ -251,6 +259,11 @@ impl Engine {
             Ok(())
         });
         provided.map_err(|error| error.to_string())
+    }
+
+    /// Returns what the newest policy of this name revokes and suspends, if that differs from what this one does.
+    pub(super) fn newest(&self, now: Timestamp) -> Result<Option<Rc<Entries>>, StoreError> {
+        self.newest.as_ref().map_or(Ok(None), |newest| newest.entries(now))
     }
 
     /// Returns the documents, if the policy fetches any.
@@ -373,6 +386,7 @@ impl Engine {
             shared: state.map(|state| state.shared(&**clock)),
             replay: state.and_then(SharedState::replay),
             documents: self.documents.as_ref().map(|all| DocumentUse { all, clock: &**clock, waiting }),
+            newest: self.newest.as_ref(),
             held: held.as_ref(),
             trace,
         }))

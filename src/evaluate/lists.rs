@@ -81,11 +81,8 @@ impl Document {
         if let Some(bytes) = looked? {
             match Entries::open(bytes) {
                 Some(entries) => self.list = Some(entries),
-                // A worker published only what it had read itself. The next look reads the document again.
-                None => {
-                    self.fetcher.forget();
-                    return Err(StoreError);
-                }
+                // A worker published only what it had read itself. The list in use stays in use, and another one is fetched.
+                None => self.fetcher.lose(),
             }
         }
         Ok(())
@@ -102,6 +99,8 @@ impl Document {
         events: &mut Vec<DocumentEvent>,
     ) -> Result<(), StoreError> {
         let before = self.fetcher.published(store, source)?.and_then(Entries::open);
+        // The store may have lost what it had, but not what this worker uses.
+        let latest = before.as_ref().map(Entries::issued).max(self.list.as_ref().map(Entries::issued));
         let mut hasher = Spreading::default();
         hasher.write(body);
         let (hash, bytes) = (hasher.finish(), body.len());
@@ -111,7 +110,7 @@ impl Document {
         let read = match same {
             Some((last, _)) => last.times.check(policy, time).map(|()| None),
             None => rules.read(policy, body, time).and_then(|list| {
-                let is_older = before.as_ref().is_some_and(|before| list.entries.issued() < before.issued());
+                let is_older = latest.is_some_and(|latest| list.entries.issued() < latest);
                 if is_older { Err(ListFault::Older) } else { Ok(Some(list)) }
             }),
         };

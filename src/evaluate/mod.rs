@@ -38,6 +38,7 @@ mod keys;
 mod limits;
 mod lists;
 mod metadata;
+mod newest;
 mod pending;
 mod possession;
 mod reach;
@@ -58,6 +59,7 @@ pub use document_work::{CallId, CallResult, DocumentCall, DocumentEvent, Documen
 use documents::Documents;
 pub use engine::{Engine, Services, Undecided};
 use keys::KeyWait;
+use newest::Newest;
 pub use pending::{Awaits, Need, Pending};
 pub use recheck::Recheck;
 
@@ -85,6 +87,8 @@ pub(crate) struct Context<'c> {
     pub(crate) replay: Option<&'c Table>,
     /// The documents that this worker uses. `None` if the policy has none.
     pub(crate) documents: Option<DocumentUse<'c>>,
+    /// What the newest policy of this name revokes. `None` if such policies publish nothing.
+    pub(crate) newest: Option<&'c Newest>,
     /// The bytes of requests that this worker holds. `None` if the host does not hold requests.
     pub(crate) held: Option<&'c HeldBytes>,
     /// Receives the result of each check for an explanation. `None` on the request path.

@@ -4,11 +4,13 @@
 use std::rc::Rc;
 
 use super::Engine;
+use super::revocation::{Lists, moment, suspends};
 use crate::decision::{Allow, Caller, Proven};
 use crate::identity::revocation::{Entries, Mark};
 use crate::identity::token::VerifiedToken;
 use crate::policy::Agent;
 use crate::reason::Reason;
+use crate::state::StoreError;
 use crate::text::time::Timestamp;
 
 /// The verified credentials of a request.
@@ -18,6 +20,8 @@ pub(super) struct Presented<'p> {
     /// The marks of the key that signed the request, of the API key, and of the certificate.
     pub(super) keys: [Option<Mark>; 3],
     pub(super) agent: Option<&'p Agent>,
+    /// The checked agents that are earlier actors of the token.
+    pub(super) prior: Vec<&'p Agent>,
 }
 
 impl Presented<'_> {
@@ -34,8 +38,12 @@ pub struct Recheck {
     keys: [Option<Mark>; 3],
     /// The agent's position in the order of names.
     agent: Option<u32>,
-    /// When the API key expires.
-    ends: Option<Timestamp>,
+    /// The positions of the checked agents that are earlier actors of the token.
+    prior: Vec<u32>,
+    /// The mark of the endpoint.
+    endpoint: Mark,
+    /// When the API key and the key that signed the request expire, and the reasons for which they are not accepted then.
+    ends: [Option<(Timestamp, Reason)>; 2],
     /// The last moment at which the certificate that identified the caller is valid.
     not_after: Option<Timestamp>,
 }
@@ -45,32 +53,43 @@ impl Allow<'_> {
     #[must_use]
     pub fn recheck(&self) -> Option<Recheck> {
         let facts = &*self.facts;
-        if facts.is_observed() || !facts.endpoint.is_some_and(|endpoint| endpoint.rechecks) {
-            return None;
-        }
-        let Presented { token, keys, agent } = Presented::of(facts);
-        let ends = facts.api_key.map(|key| key.not_after);
+        let endpoint = facts.endpoint.filter(|endpoint| endpoint.rechecks && !facts.is_observed())?;
+        let Presented { token, keys, agent, prior } = Presented::of(facts);
+        let signed_with = facts.signature.as_ref().and_then(|signature| signature.key.not_after);
+        let ends = [
+            facts.api_key.map(|key| (key.not_after, Reason::ApiKeyExpired)),
+            signed_with.map(|not_after| (not_after, Reason::SignatureKeyTime)),
+        ];
         let not_after = match &facts.caller {
             Some(Caller { by: Proven::Certificate(certificate), .. }) => Some(certificate.not_after()),
             _ => None,
         };
-        Some(Recheck { token, keys, agent: agent.map(|agent| agent.position), ends, not_after })
+        Some(Recheck {
+            token,
+            keys,
+            agent: agent.map(|agent| agent.position),
+            prior: prior.iter().map(|agent| agent.position).collect(),
+            endpoint: Mark::of_name(&endpoint.id),
+            ends,
+            not_after,
+        })
     }
 }
 
 impl Engine {
-    /// Checks whether an open stream may stay open. It is checked under the policy that allowed its request.
+    /// Checks whether an open stream may stay open. It is checked under the policy that allowed its request, and must not be revoked or
+    /// suspended by the newest policy of that name.
     ///
     /// # Errors
-    /// The reason for which a request with the same credentials would be denied now: the token, the API key or the certificate has expired,
-    /// the agent's registration has ended, or one of them was revoked.
+    /// The reason for which a request with the same credentials would be denied now: the token, the API key, the signing key or the
+    /// certificate has expired, the registration of an agent has ended, one of them was revoked, or the endpoint is suspended.
     pub fn recheck(&self, stream: &Recheck, now: Timestamp) -> Result<(), Reason> {
         let policy = self.policy();
         if let Some(token) = &stream.token {
             policy.issuers.check_times(token, now)?;
         }
-        if stream.ends.is_some_and(|ends| now >= ends) {
-            return Err(Reason::ApiKeyExpired);
+        if let Some((_, reason)) = stream.ends.into_iter().flatten().find(|(ends, _)| now >= *ends) {
+            return Err(reason);
         }
         if stream.not_after.is_some_and(|last| now.minus(policy.issuers.skew()) > last) {
             return Err(Reason::CertificateName);
@@ -79,13 +98,25 @@ impl Engine {
         if let Some(agent) = agent {
             agent.registered(now)?;
         }
-        let Some(rules) = &policy.revocation else { return Ok(()) };
-        let presented = Presented { token: stream.token.clone(), keys: stream.keys, agent };
+        let prior: Vec<_> = stream.prior.iter().filter_map(|agent| policy.agents.get(*agent)).collect();
+        if prior.iter().any(|agent| agent.registered(now).is_err()) {
+            return Err(Reason::ActorUnknown);
+        }
+        let newest = self.newest(now).map_err(|StoreError| Reason::HostError)?;
+        if newest.as_deref().is_some_and(|newest| suspends(newest, stream.endpoint, moment(policy, now))) {
+            return Err(Reason::EndpointSuspended);
+        }
+        if policy.revocation.is_none() && newest.is_none() {
+            return Ok(());
+        }
+        let presented = Presented { token: stream.token.clone(), keys: stream.keys, agent, prior };
         if presented.is_nothing() {
             return Ok(());
         }
-        let checked =
-            self.with_revocations(|list| presented.check(policy, rules, list, now).map_err(|refused| refused.reason));
+        let checked = self.with_revocations(|fetched| {
+            let lists = Lists { newest: newest.as_deref(), fetched };
+            presented.check(policy, lists, now).map_err(|refused| refused.reason)
+        });
         checked.unwrap_or(Err(Reason::HostError))
     }
 

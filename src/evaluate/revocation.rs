@@ -2,16 +2,19 @@
 //!
 //! Verified tokens are cached, and this check comes after the cache, so an entry applies to the next request with any token.
 
+use std::rc::Rc;
+
 use super::recheck::Presented;
 use super::{CheckDetails, Denied, DocumentUse, Evaluation};
 use crate::decision::evidence::{EndpointActive, NotRevoked};
 use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule};
-use crate::identity::revocation::{Entries, Kind, Mark, Moment};
+use crate::identity::revocation::{Entries, Kind, Mark, Moment, Revoked};
 use crate::identity::signature::VerifiedSignature;
 use crate::identity::token::VerifiedToken;
-use crate::policy::{Endpoint, Policy, Revocation};
+use crate::policy::{Agent, Endpoint, Policy};
 use crate::reason::Reason;
+use crate::state::StoreError;
 use crate::text::time::Timestamp;
 
 /// Why the credentials of a request are not accepted.
@@ -23,16 +26,33 @@ pub(super) struct Refused<'p> {
     why: Option<Box<str>>,
 }
 
+/// The lists in which credentials are looked up, in addition to the entries of the policy itself.
+#[derive(Clone, Copy)]
+pub(super) struct Lists<'l> {
+    /// What the newest policy of this name revokes and suspends, if it is another one.
+    pub(super) newest: Option<&'l Entries>,
+    /// The fetched list, if there is one.
+    pub(super) fetched: Option<&'l Entries>,
+}
+
 impl<'a> Evaluation<'a, '_> {
     /// Rejects credentials that were revoked, after they were verified. Nothing is charged before.
     pub(super) fn revocation(&mut self) -> Result<Option<NotRevoked>, Denied> {
         let policy = self.facts.policy;
-        let Some(rules) = &policy.revocation else { return Ok(Some(NotRevoked::assertion())) };
+        let newest = self.newest();
+        if policy.revocation.is_none() && matches!(newest, Ok(None)) {
+            // What was reserved for a wait for keys is free again before the body is held.
+            self.waited = None;
+            return Ok(Some(NotRevoked::assertion()));
+        }
         let presented = Presented::of(self.facts);
-        let checked = if presented.is_nothing() {
-            Ok(())
-        } else {
-            with_list(self.context.documents, |list| presented.check(policy, rules, list, self.facts.request.now))
+        let checked = match newest {
+            _ if presented.is_nothing() => Ok(()),
+            Err(reason) => Err(Refused { reason, rule: Rule::Gate, why: None }),
+            Ok(newest) => with_list(self.context.documents, |fetched| {
+                let lists = Lists { newest: newest.as_deref(), fetched };
+                presented.check(policy, lists, self.facts.request.now)
+            }),
         };
         let checked = match checked {
             Err(refused) if refused.reason == Reason::RevocationsUnavailable => {
@@ -54,8 +74,9 @@ impl<'a> Evaluation<'a, '_> {
         };
         let documents = self.context.documents;
         self.record_check(Check::Revocation, rule, result, |_| {
-            let mut details = vec![("entries", rules.own.len().to_string())];
-            if rules.needs_list {
+            let rules = policy.revocation.as_ref();
+            let mut details = vec![("entries", rules.map_or(0, |rules| rules.own.len()).to_string())];
+            if rules.is_some_and(|rules| rules.needs_list) {
                 let fetched = with_list(documents, |list| Ok(list.map_or(0, Entries::len)));
                 details.push(("fetched", fetched.unwrap_or_default().to_string()));
             }
@@ -65,15 +86,17 @@ impl<'a> Evaluation<'a, '_> {
 
     /// Looks up the key of a signature that was verified after the other credentials. Returns the rule that revokes it.
     pub(super) fn revoked_key(&mut self, signature: &VerifiedSignature<'a>) -> Option<Rule<'a>> {
-        let rules = self.facts.policy.revocation.as_ref()?;
         let mark = Mark::of_hash(&signature.key.thumbprint?.0);
         let moment = moment(self.facts.policy, self.facts.request.now);
         let find = |list: &Entries| {
             let found = list.find(Kind::Thumbprint, mark, None, moment)?;
             Some(found.reason.map(Box::<str>::from))
         };
-        let own = find(&rules.own).map(|why| (Rule::Policy("revoked"), why));
-        let found = own.or_else(|| {
+        // If it cannot be read, the request was denied before.
+        let newest = self.newest().ok().flatten();
+        let own = self.facts.policy.revocation.as_ref().map(|rules| &rules.own);
+        let own = own.and_then(find).or_else(|| newest.as_deref().and_then(find));
+        let found = own.map(|why| (Rule::Policy("revoked"), why)).or_else(|| {
             // Without a list, the request was denied before.
             let fetched = with_list(self.context.documents, |list| Ok(list.and_then(find)));
             fetched.ok().flatten().map(|why| (Rule::Policy("revocations"), why))
@@ -85,12 +108,27 @@ impl<'a> Evaluation<'a, '_> {
 
     /// Rejects all requests to an endpoint that is suspended.
     pub(super) fn active(&mut self, endpoint: &'a Endpoint) -> Result<Option<EndpointActive>, Denied> {
-        if !endpoint.suspended {
-            return Ok(Some(EndpointActive::assertion()));
-        }
+        let moment = moment(self.facts.policy, self.facts.request.now);
+        let reason = match self.newest() {
+            _ if endpoint.suspended => Reason::EndpointSuspended,
+            Ok(Some(newest)) if suspends(&newest, Mark::of_name(&endpoint.id), moment) => Reason::EndpointSuspended,
+            Ok(_) => return Ok(Some(EndpointActive::assertion())),
+            Err(reason) => reason,
+        };
         let rule = Rule::Endpoint(endpoint.position, "suspended");
-        self.record_check(Check::Revocation, rule, Err(Reason::EndpointSuspended), |_| CheckDetails::new())
+        self.record_check(Check::Revocation, rule, Err(reason), |_| CheckDetails::new())
     }
+
+    /// Returns what the newest policy of this name revokes and suspends, if it is another one.
+    fn newest(&self) -> Result<Option<Rc<Entries>>, Reason> {
+        let Some(newest) = self.context.newest else { return Ok(None) };
+        newest.entries(self.facts.request.now).map_err(|StoreError| Reason::HostError)
+    }
+}
+
+/// Returns whether the newest policy suspends an endpoint.
+pub(super) fn suspends(newest: &Entries, endpoint: Mark, moment: Moment) -> bool {
+    newest.find(Kind::Endpoint, endpoint, None, moment).is_some()
 }
 
 /// Passes the fetched list to `run`, if there is one.
@@ -105,7 +143,7 @@ fn with_list<'p, T>(
     }
 }
 
-fn moment(policy: &Policy, now: Timestamp) -> Moment {
+pub(super) fn moment(policy: &Policy, now: Timestamp) -> Moment {
     Moment { now, skew: policy.issuers.skew() }
 }
 
@@ -118,26 +156,29 @@ impl<'p> Presented<'p> {
             facts.api_key.map(|key| Mark::of_hash(&key.hash)),
             facts.certificate.as_ref().map(|certificate| Mark::of_hash(certificate.sha256())),
         ];
-        Self { token: facts.token.clone(), keys, agent: facts.agent }
+        let prior = facts.caller.as_ref().map(|caller| caller.prior.clone()).unwrap_or_default();
+        Self { token: facts.token.clone(), keys, agent: facts.agent, prior }
     }
 
-    /// Checks that none of the credentials was revoked. `list` is the fetched list.
-    pub(super) fn check<'r>(
-        &self,
-        policy: &'r Policy,
-        rules: &'r Revocation,
-        list: Option<&Entries>,
-        now: Timestamp,
-    ) -> Result<(), Refused<'r>> {
+    /// Checks that none of the credentials was revoked.
+    pub(super) fn check<'r>(&self, policy: &'r Policy, lists: Lists<'_>, now: Timestamp) -> Result<(), Refused<'r>> {
+        let moment = moment(policy, now);
+        let own = Rule::Policy("revoked");
+        if let Some(newest) = lists.newest {
+            self.look_up(newest, own, policy, moment)?;
+            if self.prior.iter().any(|agent| self.revokes(newest, agent, moment).is_some()) {
+                return Err(Refused { reason: Reason::ActorUnknown, rule: own, why: None });
+            }
+        }
+        let Some(rules) = &policy.revocation else { return Ok(()) };
         let issuer = self.token.as_ref().map(|token| token.issuer_id());
         if let Some(issuer) = issuer.filter(|issuer| rules.suspended.contains(issuer)) {
             let rule = Rule::Issuer(policy.issuers.name(issuer), "suspended");
             return Err(Refused { reason: Reason::TokenRevoked, rule, why: None });
         }
-        let moment = moment(policy, now);
-        self.look_up(&rules.own, Rule::Policy("revoked"), policy, rules, moment)?;
-        match list {
-            Some(list) => self.look_up(list, Rule::Policy("revocations"), policy, rules, moment),
+        self.look_up(&rules.own, own, policy, moment)?;
+        match lists.fetched {
+            Some(list) => self.look_up(list, Rule::Policy("revocations"), policy, moment),
             None if rules.needs_list => {
                 let rule = Rule::Policy("revocations");
                 Err(Refused { reason: Reason::RevocationsUnavailable, rule, why: None })
@@ -147,14 +188,7 @@ impl<'p> Presented<'p> {
     }
 
     /// Looks up everything that an entry can name.
-    fn look_up<'r>(
-        &self,
-        list: &Entries,
-        rule: Rule<'r>,
-        policy: &Policy,
-        rules: &Revocation,
-        moment: Moment,
-    ) -> Result<(), Refused<'r>> {
+    fn look_up<'r>(&self, list: &Entries, rule: Rule<'r>, policy: &Policy, moment: Moment) -> Result<(), Refused<'r>> {
         if list.is_empty() {
             return Ok(());
         }
@@ -165,8 +199,8 @@ impl<'p> Presented<'p> {
         let keys = self.keys.into_iter().flatten().map(|mark| (Kind::Thumbprint, mark));
         let actors = token
             .into_iter()
-            .flat_map(|token| rules.actors(&policy.issuers, token.issuer_id(), token.chain()))
-            .filter_map(|agent| Some((Kind::Actor, rules.agent(agent)?)));
+            .flat_map(|token| policy.agents.actors_of(token, &policy.issuers))
+            .map(|agent| (Kind::Actor, agent.mark()));
         for (kind, mark) in of_token.chain(keys).chain(actors) {
             if let Some(found) = list.find(kind, mark, issued, moment) {
                 return Err(Refused { reason: Reason::TokenRevoked, rule, why: found.reason.map(Into::into) });
@@ -175,12 +209,17 @@ impl<'p> Presented<'p> {
         let delegated = token.filter(|token| token.is_delegated());
         let parties = delegated.into_iter().flat_map(|token| policy.agents.parties(token));
         for agent in self.agent.into_iter().chain(parties) {
-            let mark = rules.agent(agent.position);
-            if let Some(found) = mark.and_then(|mark| list.find(Kind::Agent, mark, issued, moment)) {
+            if let Some(found) = self.revokes(list, agent, moment) {
                 return Err(Refused { reason: Reason::AgentSuspended, rule, why: found.reason.map(Into::into) });
             }
         }
         Ok(())
+    }
+
+    /// Finds the entry that revokes the credentials of an agent.
+    fn revokes<'l>(&self, list: &'l Entries, agent: &Agent, moment: Moment) -> Option<Revoked<'l>> {
+        let issued = self.token.as_deref().and_then(VerifiedToken::issued_at);
+        list.find(Kind::Agent, agent.mark(), issued, moment)
     }
 }
 

@@ -4,7 +4,7 @@ use std::cell::Cell;
 
 use serde_json::{Value, json};
 
-use super::super::{Awaits, CallResult, Outcome, Services};
+use super::super::{Awaits, CallResult, Outcome, Recheck, Services};
 use super::*;
 use crate::decision::Decision;
 use crate::evaluate::{DocumentEvent, Engine};
@@ -114,6 +114,18 @@ impl Worker {
             Outcome::Decided(Decision::Deny(deny)) => Some(deny.reason()),
             Outcome::Decided(_) | Outcome::Pending(_) => None,
         })
+    }
+
+    /// Returns the stream that is open after an allowed request.
+    fn stream(&self, token: &str) -> Recheck {
+        self.with("/stream", Some(token), |outcome| match outcome {
+            Outcome::Decided(Decision::Allow(allow)) => allow.recheck().unwrap(),
+            other => panic!("{other:?}"),
+        })
+    }
+
+    fn recheck(&self, stream: &Recheck) -> Result<(), Reason> {
+        self.engine.recheck(stream, self.clock.get())
     }
 
     fn record(&self, path: &str, token: &str) -> Value {
@@ -415,6 +427,142 @@ fn a_stream_ends_with_the_freshness_of_the_list() {
         }
         assert_eq!(worker.engine.recheck(&stream, worker.clock.get()), expected, "{on_stale}");
     }
+}
+
+#[test]
+fn a_store_that_loses_the_list_does_not_bring_back_an_older_one() {
+    let (policy, store) = (Arc::new(testing::policy(fetching(json!({})))), Rc::new(MemoryStore::default()));
+    let worker = Worker::joining(&policy, &store, 1);
+    worker.serve(&list(NOW, json!([{ "agent": "a" }])));
+    store.dump().iter().for_each(|(key, _)| store.forget(key));
+    let events = worker.at(11).serve(&list(NOW - 1, json!([])));
+    assert!(
+        matches!(&events[..], [DocumentEvent::RevocationsRefused { why, .. }] if why.contains("before the list in use")),
+        "{events:?}"
+    );
+    assert_eq!(worker.ask("/", &token("a", json!({}))), Some(Reason::AgentSuspended));
+}
+
+#[test]
+fn a_published_list_that_cannot_be_read_is_fetched_again() {
+    let (policy, store) = (Arc::new(testing::policy(fetching(json!({})))), Rc::new(MemoryStore::default()));
+    Worker::joining(&policy, &store, 1).serve(&list(NOW, json!([])));
+    let (key, value) =
+        store.dump().into_iter().find(|(key, _)| key.windows(10).any(|part| part == b"-document-")).unwrap();
+    let version = store.get(&key).unwrap().unwrap().version;
+    // The tag, the version, and no list.
+    let junk = [&value[..17], b"no list"].concat();
+    assert_eq!(store.compare_and_set(&key, &junk, version), Ok(true));
+    let worker = Worker::joining(&policy, &store, 2);
+    let events = worker.at(1).serve(&list(NOW + 1, json!([{ "agent": "a" }])));
+    assert!(events.contains(&DocumentEvent::RevocationsFetched), "{events:?}");
+    assert_eq!(worker.ask("/", &token("a", json!({}))), Some(Reason::AgentSuspended));
+}
+
+#[test]
+fn an_older_policy_applies_what_the_newest_one_revokes_and_suspends() {
+    let changes: [(fn(&mut Value), Reason); 5] = [
+        (|policy| policy["agents"]["a"]["suspended"] = json!(true), Reason::AgentSuspended),
+        (|policy| policy["issuers"]["corp"]["suspended"] = json!(true), Reason::TokenRevoked),
+        (|policy| policy["endpoints"][3]["suspended"] = json!(true), Reason::EndpointSuspended),
+        (|policy| policy["revoked"] = json!([{ "issuer": "corp", "jti": "j" }]), Reason::TokenRevoked),
+        (|policy| policy["revoked"] = json!([{ "agent": "a" }]), Reason::AgentSuspended),
+    ];
+    let (older, store) = (Arc::new(testing::policy(document(json!({})))), Rc::new(MemoryStore::default()));
+    let worker = Worker::joining(&older, &store, 1);
+    let (revoked, other) = (token("a", json!({})), token("b", json!({ "jti": "k" })));
+    let stream = worker.stream(&revoked);
+    for (second, (change, reason)) in (10..).step_by(10).zip(changes) {
+        let mut newer = document(json!({}));
+        change(&mut newer);
+        assert_eq!(worker.at(second).recheck(&stream), Ok(()));
+        let _newest = Worker::joining(&Arc::new(testing::policy(newer)), &store, 2);
+        assert_eq!(worker.at(second + 1).recheck(&stream), Err(reason));
+        assert_eq!(worker.ask("/stream", &revoked), Some(reason));
+        let is_of_all = matches!(reason, Reason::EndpointSuspended) || second == 20;
+        assert_eq!(worker.ask("/stream", &other), is_of_all.then_some(reason));
+        // A policy that does not revoke it any more is the newest one now.
+        let _again = Worker::joining(&older, &store, 3);
+        assert_eq!(worker.at(second + 2).recheck(&stream), Ok(()));
+        assert_eq!(worker.ask("/stream", &revoked), None);
+    }
+    // Policies of other names do not matter.
+    let another = document(json!({ "name": "another", "revoked": [{ "agent": "a" }] }));
+    let _another = Worker::joining(&Arc::new(testing::policy(another)), &store, 4);
+    assert_eq!(worker.at(90).recheck(&stream), Ok(()));
+}
+
+#[test]
+fn what_the_newest_policy_revokes_survives_a_store_that_loses_it() {
+    let (older, store) = (Arc::new(testing::policy(document(json!({})))), Rc::new(MemoryStore::default()));
+    let worker = Worker::joining(&older, &store, 1);
+    let stream = worker.stream(&token("a", json!({})));
+    let newer = Arc::new(testing::policy(document(json!({ "revoked": [{ "agent": "a" }] }))));
+    let newest = Worker::joining(&newer, &store, 2);
+    assert_eq!(worker.at(1).recheck(&stream), Err(Reason::AgentSuspended));
+    let lose = || store.dump().iter().for_each(|(key, _)| store.forget(key));
+    lose();
+    assert_eq!(worker.at(2).recheck(&stream), Err(Reason::AgentSuspended));
+    // The newest policy publishes it again, for workers that start later too.
+    newest.at(2).ask("/", &token("b", json!({})));
+    assert_eq!(worker.at(3).recheck(&stream), Err(Reason::AgentSuspended));
+    assert!(!store.is_empty());
+    // Anything else under the key denies.
+    store.dump().iter().for_each(|(key, _)| {
+        let version = store.get(key).unwrap().unwrap().version;
+        assert_eq!(store.compare_and_set(key, b"x", version), Ok(true));
+    });
+    assert_eq!(worker.at(4).recheck(&stream), Err(Reason::HostError));
+}
+
+/// A gateway does not configure a policy again that it still has because of an open stream.
+#[test]
+fn a_policy_that_is_in_force_again_applies_its_own_entries_only() {
+    let (older, store) = (Arc::new(testing::policy(document(json!({})))), Rc::new(MemoryStore::default()));
+    let newer = Arc::new(testing::policy(document(json!({ "revoked": [{ "agent": "a" }] }))));
+    let worker = Worker::joining(&older, &store, 1);
+    let (revoked, stream) = (token("a", json!({})), worker.stream(&token("b", json!({}))));
+    for second in [0, 10] {
+        let workers = [2, 3].map(|number| Worker::joining(&newer, &store, number));
+        assert_eq!(worker.at(second + 1).ask("/", &revoked), Some(Reason::AgentSuspended));
+        for ended in workers {
+            drop(ended);
+            assert_eq!(worker.at(second + 2).recheck(&stream), Ok(()));
+        }
+        assert_eq!(worker.at(second + 3).ask("/", &revoked), None);
+        assert_eq!(worker.at(second + 4).ask("/", &revoked), None);
+    }
+    // The newest policy, of which one worker has ended, is published again by the next request.
+    let [ended, other] = [2, 3].map(|number| Worker::joining(&newer, &store, number));
+    assert_eq!(worker.at(21).ask("/", &revoked), Some(Reason::AgentSuspended));
+    drop(ended);
+    other.at(22).ask("/", &revoked);
+    assert_eq!(worker.at(22).ask("/", &revoked), Some(Reason::AgentSuspended));
+}
+
+#[test]
+fn a_stream_ends_with_the_registration_of_an_earlier_actor() {
+    let agent = |name: &str, changes: Value| {
+        let actor = json!({ "issuer": "corp", "client_id": name, "actor": { "issuer": "corp", "sub": name } });
+        with(json!({ "owner": "o", "identity": actor }), changes)
+    };
+    let mut policy = document(json!({
+        "delegation": { "prior_actors": "checked" },
+        "agents": { "a": agent("a", json!({})), "b": agent("b", json!({ "expires": "2027-01-15T08:00:20Z" })) },
+    }));
+    policy["endpoints"][3]["delegation"] = json!("allowed");
+    let store = Rc::new(MemoryStore::default());
+    let older = Arc::new(testing::policy(policy.clone()));
+    let worker = Worker::joining(&older, &store, 1);
+    let stream = worker.stream(&token("a", json!({ "act": { "sub": "a", "act": { "sub": "b" } } })));
+    assert_eq!(worker.at(1).recheck(&stream), Ok(()));
+    let mut newer = policy;
+    newer["agents"]["b"]["suspended"] = json!(true);
+    let _newest = Worker::joining(&Arc::new(testing::policy(newer)), &store, 2);
+    assert_eq!(worker.at(2).recheck(&stream), Err(Reason::ActorUnknown));
+    let worker = Worker::joining(&older, &store, 3);
+    assert_eq!(worker.at(19).recheck(&stream), Ok(()));
+    assert_eq!(worker.at(20).recheck(&stream), Err(Reason::ActorUnknown));
 }
 
 #[test]

@@ -465,6 +465,7 @@ mod limits {
             shared,
             replay: None,
             documents: None,
+            newest: None,
             held: None,
             trace: None,
         };
@@ -530,8 +531,17 @@ mod limits {
                 Request { headers: &headers, end_of_stream: true, source, certificate: None, now, id: DecisionId(7) };
             let shared = Some(Shared { store: &store, namespace: &namespace, clock: &now });
             let (verifier, cache, recent) = (&SoftwareVerifier, &mut cache, &recent);
-            let context =
-                Context { verifier, cache, recent, shared, replay: None, documents: None, held: None, trace: None };
+            let context = Context {
+                verifier,
+                cache,
+                recent,
+                shared,
+                replay: None,
+                documents: None,
+                newest: None,
+                held: None,
+                trace: None,
+            };
             let Outcome::Decided(decision) = evaluate(&policy, call, None, context) else {
                 panic!("nothing here is signed")
             };

@@ -264,6 +264,13 @@ impl Fetcher {
         self.seen = Version::default();
     }
 
+    /// Records that the published document, which [`look`](Self::look) returned, cannot be read. It is fetched again as soon as a fetch may
+    /// start.
+    pub(crate) fn lose(&mut self) {
+        self.forget();
+        self.is_lost = true;
+    }
+
     /// Returns the number of fetches whose results this worker has seen. The ledger can count a fetch before its document was read: a
     /// request that is evaluated again too early would then wait until its deadline.
     pub(crate) fn attempts(&self) -> u64 {

@@ -382,6 +382,31 @@ fn a_policy_update_keeps_the_keys() {
 }
 
 #[test]
+fn open_streams_of_a_previous_policy_keep_its_documents_current() {
+    let mut worker = Worker::new(&document(json!({})));
+    worker.tick(1_000);
+    worker.respond("200", &key_set(&[(1, "k")]));
+    let (open, action) = worker.request(&token(1, "k"), true);
+    assert_eq!(action, StreamAction::Continue);
+    let mut updated = document(json!({}));
+    updated["issuers"]["corp"]["keys"]["remote"]["url"] = json!("https://idp.example.com/other");
+    let updated = updated.to_string();
+    worker.host.0.configuration.replace(updated.as_bytes().to_vec());
+    assert!(worker.root.on_configure(updated.len()));
+    let calls = |worker: &mut Worker| {
+        let before = worker.calls();
+        // `refresh` is five minutes.
+        worker.tick(301_000);
+        worker.host.0.calls.borrow()[before..].to_vec()
+    };
+    assert_eq!(calls(&mut worker), ["idp /other", "idp /jwks"]);
+    worker.respond_to(2, "200", &key_set(&[(1, "k")]));
+    worker.respond_to(3, "200", &key_set(&[(1, "k")]));
+    drop(open);
+    assert_eq!(calls(&mut worker), ["idp /other"]);
+}
+
+#[test]
 fn a_call_that_the_gateway_rejects_is_a_failed_fetch() {
     let mut worker = Worker::new(&document(json!({})));
     let (_stream, _) = worker.request(&token(1, "k"), true);

@@ -1,6 +1,6 @@
 //! One configuration of the filter in one worker.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 
 use super::documents::Calls;
 use super::gate::Gate;
@@ -15,6 +15,8 @@ pub(super) struct Root<H: Host> {
     /// The id of this context.
     id: u32,
     gate: Option<Rc<Gate<H>>>,
+    /// The previous policies of this context. One is dropped when its last stream has ended.
+    previous: Vec<Weak<Gate<H>>>,
     /// The requests that wait, under this policy or its predecessor.
     waiting: Rc<WaitingList<H>>,
     calls: Calls<H>,
@@ -24,7 +26,8 @@ pub(super) struct Root<H: Host> {
 
 impl<H: Host> Root<H> {
     pub(super) fn new(host: H, id: u32) -> Self {
-        Self { host, id, gate: None, waiting: Rc::default(), calls: Calls::default(), elapsed: None }
+        let (waiting, calls) = (Rc::default(), Calls::default());
+        Self { host, id, gate: None, previous: Vec::new(), waiting, calls, elapsed: None }
     }
 
     /// Accepts a policy. If the policy has errors, Envoy gets `false`: it rejects an update and keeps the previous policy, or
@@ -45,7 +48,8 @@ impl<H: Host> Root<H> {
                     self.gate = None;
                     return true;
                 }
-                self.gate = Some(Rc::new(gate));
+                let previous = self.gate.replace(Rc::new(gate));
+                self.previous.extend(previous.as_ref().map(Rc::downgrade));
                 true
             }
             Err(refused) => {
@@ -63,11 +67,10 @@ impl<H: Host> Root<H> {
 
     /// Handles the gateway's timer.
     pub(super) fn on_tick(&mut self) {
-        let fetching = self.gate.iter().filter(|gate| gate.policy().fetches());
-        let mut gates: Vec<_> = fetching.map(Rc::clone).collect();
-        // A request that waits under the previous policy needs that policy's documents.
-        gates
-            .extend(self.waiting.gates().into_iter().filter(|gate| !self.gate.iter().any(|own| Rc::ptr_eq(own, gate))));
+        self.previous.retain(|gate| gate.strong_count() > 0);
+        // Requests that wait under a previous policy, and its open streams, need that policy's documents.
+        let all = self.gate.iter().map(Rc::clone).chain(self.previous.iter().filter_map(Weak::upgrade));
+        let gates: Vec<_> = all.filter(|gate| gate.policy().fetches()).collect();
         for gate in &gates {
             self.calls.make(&self.host, gate);
         }

@@ -184,17 +184,6 @@ impl<H: Host> WaitingList<H> {
         }
     }
 
-    /// Returns the gates under which requests wait for keys.
-    pub(super) fn gates(&self) -> Vec<Rc<Gate<H>>> {
-        let mut gates: Vec<Rc<Gate<H>>> = Vec::new();
-        for (_, shared) in self.select(WaitingRequest::waits_for_keys) {
-            if !gates.iter().any(|gate| Rc::ptr_eq(gate, &shared.gate)) {
-                gates.push(Rc::clone(&shared.gate));
-            }
-        }
-        gates
-    }
-
     /// Records that a period has passed, and answers the requests whose bodies take too long. Returns whether it acted on a stream,
     /// which then is the target of host calls.
     pub(super) fn elapse(&self, host: &H) -> bool {

@@ -67,6 +67,21 @@ impl Actors {
         let same_subject = self.0.get(&token.issuer_id())?.get(actor.sub())?;
         same_subject.iter().find(|own| own.tenant.as_deref() == token.tenant() && own.iss.as_deref() == actor.iss())
     }
+
+    /// Returns the agents that an entry about an actor can mean: the agent that an actor of a token is, and the agent that has this name at
+    /// the actor's own issuer.
+    pub(super) fn meant<'a>(
+        &'a self,
+        token: &VerifiedToken,
+        actor: &Actor,
+        issuers: &Issuers,
+    ) -> impl Iterator<Item = u32> + use<'a> {
+        let own = self.find(token, actor).map(|found| found.agent);
+        let issuer = actor.iss().and_then(|iss| issuers.id_of_iss(iss));
+        let same_subject = issuer.and_then(|issuer| self.0.get(&issuer)?.get(actor.sub()));
+        let of_issuer = same_subject.into_iter().flatten().filter(|other| other.iss.is_none());
+        own.into_iter().chain(of_issuer.map(|other| other.agent))
+    }
 }
 
 impl Agents {

@@ -3,6 +3,7 @@
 mod overlap;
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -17,7 +18,8 @@ use crate::document;
 use crate::document::names::{check_distinct, check_name, check_scope, did_you_mean};
 use crate::document::{Findings, Place, Profile};
 use crate::identity::certificate::VerifiedCertificate;
-use crate::identity::token::{IssuerId, Issuers, VerifiedToken};
+use crate::identity::revocation::Mark;
+use crate::identity::token::{Chain, IssuerId, Issuers, VerifiedToken};
 use crate::reason::Reason;
 use crate::text::hash::PolicyMap;
 use crate::text::time::Timestamp;
@@ -42,6 +44,8 @@ pub struct Agent {
     suspended: bool,
     /// What the agent gets at most. `None` if nothing is restricted.
     pub(crate) at_most: Option<Box<Ceiling>>,
+    /// Computed when it is first needed.
+    mark: OnceLock<Mark>,
 }
 
 /// All agents, by credential.
@@ -154,6 +158,7 @@ impl Agents {
             expires,
             suspended: raw.suspended,
             at_most: None,
+            mark: OnceLock::new(),
         });
         Some(position)
     }
@@ -285,6 +290,18 @@ impl Agents {
             |index: &'i ByIdentity| index.by_names(token).into_iter().flatten().chain(index.by_claims.find(token));
         index.into_iter().flat_map(fits).chain(workload)
     }
+
+    /// Returns the agents that are actors of a token, as entries that revoke an actor name them.
+    pub(crate) fn actors_of<'t>(
+        &'t self,
+        token: &'t VerifiedToken,
+        issuers: &'t Issuers,
+    ) -> impl Iterator<Item = &'t Agent> {
+        let all = token.chain().map(Chain::actors).unwrap_or_default();
+        all.iter()
+            .flat_map(move |actor| self.actors.meant(token, actor, issuers))
+            .filter_map(|position| self.get(position))
+    }
 }
 
 impl Agents {
@@ -315,6 +332,11 @@ impl Agent {
     /// Returns whether the registration meets a requirement of this scope: it has the scope, or one that includes it.
     pub(crate) fn grants(&self, scope: &str) -> bool {
         self.scopes.iter().any(|own| **own == *scope) || self.implied.iter().any(|included| included == scope)
+    }
+
+    /// Returns what entries of lists of revoked credentials name the agent by.
+    pub(crate) fn mark(&self) -> Mark {
+        *self.mark.get_or_init(|| Mark::of_name(&self.name))
     }
 
     /// Returns the scopes that the agent's scopes include.

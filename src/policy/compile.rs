@@ -12,6 +12,7 @@ use super::endpoints::Endpoints;
 use super::held_bodies::HeldBodies;
 use super::limits::Limits;
 use super::metadata;
+use super::newest;
 use super::replay::Replay;
 use super::resources::Resources;
 use super::revocation::{self, Revocation};
@@ -177,7 +178,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         .with_delegation(delegation.map(|rules| rules.max_depth))
         .with_certificate_bindings(document.tls.is_some());
     let agents = Agents::compile(document, &issuers, &mut findings);
-    let revocation = Revocation::compile(document, &issuers, &agents, &mut findings);
+    let revocation = Revocation::compile(document, &issuers, &mut findings);
     let signing_keys = SigningKeys::compile(document, &issuers, secrets, &mut findings);
     let api_keys = ApiKeys::compile(document, &mut findings);
     authentication::check_requirements(document, &mut findings);
@@ -247,6 +248,7 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
         takes_unregistered: document.unregistered == document::Unregistered::Allow,
         issuers,
         revocation,
+        published: newest::published(document, tables_key.is_some()),
         documents,
         agents,
         signing_keys,

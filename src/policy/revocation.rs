@@ -6,7 +6,6 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use super::Policy;
-use super::agents::Agents;
 use super::documents::{DocumentKind, FetchedDocument, Reader, target};
 use super::gateway::{Features, Fetching};
 use super::revocation_list::MOST_PUBLISHED_BYTES;
@@ -16,9 +15,8 @@ use crate::document::{self, Lifetime, OnStale, RemoteRevocations, Revocations};
 use crate::document::{Findings, Place};
 use crate::fetch::{Source, Url};
 use crate::identity::crypto::{Algorithm, JwkError, PublicJwk, VerifyingKey, first, sha256};
-use crate::identity::revocation::{Builder, Entries, Mark};
-use crate::identity::token::{Chain, IssuerId, Issuers, Secrets};
-use crate::text::hash::PolicyMap;
+use crate::identity::revocation::{Builder, Entries};
+use crate::identity::token::{IssuerId, Issuers, Secrets};
 use crate::text::time::Timestamp;
 
 const USUAL_REFRESH: Duration = Duration::from_secs(10);
@@ -34,10 +32,6 @@ pub(crate) struct Revocation {
     pub(crate) needs_list: bool,
     /// The issuers that are suspended.
     pub(crate) suspended: Vec<IssuerId>,
-    /// The marks of the agents, in the order of their names.
-    agents: Vec<Mark>,
-    /// The agents by the actor that tokens of an issuer name.
-    actors: PolicyMap<IssuerId, BTreeMap<Box<str>, u32>>,
     /// When entries of the policy end, by their positions.
     ends: Vec<(usize, Timestamp)>,
 }
@@ -60,12 +54,7 @@ pub(crate) struct ListKey {
 }
 
 impl Revocation {
-    pub(super) fn compile(
-        document: &document::Document,
-        issuers: &Issuers,
-        agents: &Agents,
-        findings: &mut Findings,
-    ) -> Option<Self> {
+    pub(super) fn compile(document: &document::Document, issuers: &Issuers, findings: &mut Findings) -> Option<Self> {
         let (mut builder, mut ends) = (Builder::default(), Vec::new());
         for (index, raw) in document.revoked.iter().enumerate() {
             let place = Place::root().field("revoked").index(index);
@@ -91,40 +80,7 @@ impl Revocation {
         if !needs_list && document.revoked.is_empty() && suspended.is_empty() {
             return None;
         }
-        let mut actors: PolicyMap<IssuerId, BTreeMap<Box<str>, u32>> = PolicyMap::default();
-        for (agent, raw) in agents.iter().zip(document.agents.values()) {
-            let Some(actor) = raw.identity.as_ref().and_then(|identity| identity.actor.as_ref()) else { continue };
-            let Some(issuer) = issuers.id(&actor.issuer) else { continue };
-            actors.entry(issuer).or_default().insert(actor.sub.as_str().into(), agent.position);
-        }
-        Some(Self {
-            own: builder.finish(0),
-            needs_list,
-            suspended,
-            agents: agents.iter().map(|agent| Mark::of_name(&agent.name)).collect(),
-            actors,
-            ends,
-        })
-    }
-
-    /// Returns the mark of the agent at a position in the order of names.
-    pub(crate) fn agent(&self, position: u32) -> Option<Mark> {
-        self.agents.get(position as usize).copied()
-    }
-
-    /// Returns the positions of the agents that are in the chain of actors of a token of this issuer.
-    pub(crate) fn actors<'c>(
-        &'c self,
-        issuers: &'c Issuers,
-        issuer: IssuerId,
-        chain: Option<&'c Chain>,
-    ) -> impl Iterator<Item = u32> {
-        let all = chain.map(Chain::actors).unwrap_or_default();
-        all.iter().filter_map(move |actor| {
-            // An actor without `iss` belongs to the issuer of the token.
-            let issuer = actor.iss().map_or(Some(issuer), |iss| issuers.id_of_iss(iss))?;
-            self.actors.get(&issuer)?.get(actor.sub()).copied()
-        })
+        Some(Self { own: builder.finish(0), needs_list, suspended, ends })
     }
 
     /// Warns about entries of the policy that have ended.

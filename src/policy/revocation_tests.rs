@@ -197,6 +197,27 @@ fn gateways_differ_in_what_they_can_fetch_and_end() {
 }
 
 #[test]
+fn policies_with_streams_that_are_checked_again_publish_what_they_revoke() {
+    let endpoint = json!({ "id": "e", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none" });
+    let streams = json!([with(endpoint.clone(), json!({ "streams": "recheck" }))]);
+    let published = |changes: Value| compile(changes).0.unwrap().published.map(|entries| entries.len());
+    assert_eq!(published(json!({ "revoked": [{ "agent": "a" }] })), None);
+    assert_eq!(published(json!({ "endpoints": streams })), Some(0));
+    let suspended = with(endpoint, json!({ "streams": "recheck", "suspended": true }));
+    let all = json!({
+        "endpoints": [suspended],
+        "agents": { "a": with(testing::agent("a"), json!({ "suspended": true })) },
+        "issuers": { "corp": with(testing::issuer(), json!({ "suspended": true })) },
+        "revoked": [{ "agent": "a" }, { "issuer": "corp", "jti": "j" }],
+    });
+    assert_eq!(published(all), Some(4), "one entry for the agent is enough");
+    // Other filters write into the same map there.
+    let istio = |changes: Value| published(with(json!({ "gateway": "istio", "endpoints": streams }), changes));
+    assert_eq!(istio(json!({})), None);
+    assert_eq!(istio(json!({ "tables": { "key": { "env": "K" } } })), Some(0));
+}
+
+#[test]
 fn a_zone_has_room_for_two_lists() {
     let address = json!({ "cluster": null, "address": "r.example.com:443" });
     let changes = json!({

@@ -23,11 +23,13 @@ pub(crate) enum Kind {
     Thumbprint,
     /// All tokens of an issuer.
     Issuer,
+    /// All requests to an endpoint. Only what a policy publishes for others has such entries.
+    Endpoint,
 }
 
 impl Kind {
     /// All kinds, in their order.
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Token,
         Self::Jti,
         Self::Subject,
@@ -37,6 +39,7 @@ impl Kind {
         Self::Kid,
         Self::Thumbprint,
         Self::Issuer,
+        Self::Endpoint,
     ];
 
     /// Returns whether an entry names a key. Who has a stolen key can choose the time at which something was issued, so such entries
@@ -65,7 +68,7 @@ impl Mark {
         Self(u128::from_be_bytes(first(*hash)))
     }
 
-    /// Returns the mark of an agent, by its name in the policy.
+    /// Returns the mark of an agent or an endpoint, by its name in the policy.
     pub(crate) fn of_name(name: &str) -> Self {
         Self::of(&[Some(name)])
     }

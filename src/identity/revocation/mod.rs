@@ -11,7 +11,7 @@ mod entries;
 mod mark;
 
 pub(crate) use build::{Builder, Entry};
-pub(crate) use entries::{Entries, Moment};
+pub(crate) use entries::{Entries, Moment, Revoked};
 pub(crate) use mark::{Kind, Mark};
 
 #[cfg(test)]

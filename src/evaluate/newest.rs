@@ -1,0 +1,121 @@
+//! What the newest policy of a name revokes and suspends, as older policies of that name apply it.
+//!
+//! After an update, open streams still have the policy that allowed them, and so have requests on connections that some gateways close only
+//! later. A policy with `streams: recheck` publishes what it revokes and suspends when it opens its state. At most once a second, a worker
+//! reads what is published. If that differs from what its own policy published, it applies in addition to the entries of that policy.
+//!
+//! Workers get updates one after the other, and all of them in the same order. Whichever worker is the last, the policy that it opens last is
+//! the newest one.
+//!
+//! A gateway does not configure a policy again that it still has because of an open stream. After an update and its reversal, only the end of
+//! the policy in between shows that the older one is in force again. A policy therefore withdraws at its end what it published.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::identity::revocation::Entries;
+use crate::policy::Policy;
+use crate::state::{MOST_ATTEMPTS, PolicyStore, Seal, SharedStore, StoreError};
+use crate::text::time::Timestamp;
+
+/// The first byte of what is published. Hosts may confuse two keys, so no other value starts with it.
+const TAG: u8 = 0x23;
+/// What the key has after the newest policy has ended.
+const WITHDRAWN: &[u8] = &[TAG];
+/// The minimum time between two looks at what is published.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// One worker's view of what the newest policy of a name revokes and suspends.
+pub(crate) struct Newest {
+    store: PolicyStore<Rc<dyn SharedStore>>,
+    key: String,
+    /// What this policy publishes.
+    own: Vec<u8>,
+    /// When this worker last read what is published.
+    looked: Cell<Option<Timestamp>>,
+    /// What another policy published. `None` if that is the same.
+    other: RefCell<Option<Rc<Entries>>>,
+}
+
+impl Newest {
+    /// Creates the view of a worker that has read nothing yet. Returns `None` if the policy publishes nothing.
+    pub(super) fn new(policy: &Policy, store: &Rc<dyn SharedStore>) -> Option<Self> {
+        let entries = policy.published.as_ref()?;
+        let seal = policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone: None });
+        Some(Self {
+            store: PolicyStore::new(Rc::clone(store), seal),
+            key: format!("callgate-newest-1-{}", policy.name),
+            own: [&[TAG][..], entries.bytes()].concat(),
+            looked: Cell::default(),
+            other: RefCell::default(),
+        })
+    }
+
+    /// Publishes what this policy revokes and suspends.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be used.
+    pub(super) fn publish(&self) -> Result<(), StoreError> {
+        let key = self.key.as_bytes();
+        for _ in 0..MOST_ATTEMPTS {
+            let is_published = match self.store.get(key)? {
+                None => self.store.create(key, &self.own)?,
+                Some(found) => found.value == self.own || self.store.compare_and_set(key, &self.own, found.version)?,
+            };
+            if is_published {
+                return Ok(());
+            }
+        }
+        Err(StoreError)
+    }
+
+    /// Returns what the newest policy revokes and suspends, if that differs from what this one does.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be used, or another value is stored under the key.
+    pub(super) fn entries(&self, now: Timestamp) -> Result<Option<Rc<Entries>>, StoreError> {
+        // A clock that was set back does not postpone the look.
+        let is_recent = |looked: Timestamp| now >= looked && now < looked.plus(INTERVAL);
+        if !self.looked.get().is_some_and(is_recent) {
+            self.look()?;
+            self.looked.set(Some(now));
+        }
+        Ok(self.other.borrow().clone())
+    }
+
+    fn look(&self) -> Result<(), StoreError> {
+        let Some(found) = self.store.get(self.key.as_bytes())? else {
+            // The store lost it. The newest policy publishes it again, and older ones keep what they have read.
+            let is_newest = self.other.borrow().is_none();
+            return if is_newest { self.publish() } else { Ok(()) };
+        };
+        let other = if found.value == WITHDRAWN {
+            // Whoever applied what was withdrawn waits for another look, because the newest policy may still be in force in other workers.
+            if self.other.take().is_none() {
+                self.publish()?;
+            }
+            None
+        } else if found.value == self.own {
+            None
+        } else {
+            let bytes = found.value.strip_prefix(&[TAG]).ok_or(StoreError)?;
+            Some(Rc::new(Entries::open(bytes.to_vec()).ok_or(StoreError)?))
+        };
+        self.other.replace(other);
+        Ok(())
+    }
+}
+
+impl Drop for Newest {
+    /// Withdraws what this policy published, unless another policy has published since.
+    fn drop(&mut self) {
+        let key = self.key.as_bytes();
+        if let Ok(Some(found)) = self.store.get(key)
+            && found.value == self.own
+        {
+            // If another worker was faster, it published what is in force.
+            let _ = self.store.compare_and_set(key, WITHDRAWN, found.version);
+        }
+    }
+}
