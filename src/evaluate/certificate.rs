@@ -54,12 +54,13 @@ impl<'a> Evaluation<'a, '_> {
         }
     }
 
-    /// 5. Checks that a certificate next to the credential that identified the caller belongs to the same agent. Returns the certificate if
-    /// it does, and `None` if it identifies no agent or the endpoint ignores certificates.
+    /// 5. Checks that a certificate next to the credential that identified the caller belongs to the same agent.
+    ///
+    /// Returns the certificate if it does, and `None` if it identifies no agent or the endpoint ignores certificates.
     ///
     /// # Errors
-    /// [`Reason::CertificateAgent`] for a certificate of another agent, or of another workload of its class, and [`Reason::CertificateName`] for one that cannot be read or has
-    /// expired: it could be that of another agent.
+    /// [`Reason::CertificateAgent`] for a certificate of another agent, or of another workload of its class, and
+    /// [`Reason::CertificateName`] for one that cannot be read or has expired: it could be that of another agent.
     pub(super) fn certificate_of_caller(&self, endpoint: &Endpoint) -> Result<Option<VerifiedCertificate<'a>>, Reason> {
         let Facts { policy, request, certificate, caller, .. } = &self.facts;
         let (Some(_), Some(_), Some(caller)) = (&policy.certificates, request.certificate, caller) else {

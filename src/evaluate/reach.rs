@@ -1,4 +1,4 @@
-//! 5. Checks whether an endpoint, and each operation that a message uses, is within the reach of the caller: the lists of agents, the
+//! Checks whether an endpoint, and each operation that a message uses, is within the reach of the caller: the lists of agents, the
 //! ceilings of the caller, and how fresh its credential is.
 //!
 //! Scopes that a ceiling excludes are checked with the other scopes.

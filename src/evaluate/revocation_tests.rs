@@ -461,7 +461,8 @@ fn a_published_list_that_cannot_be_read_is_fetched_again() {
 
 #[test]
 fn an_older_policy_applies_what_the_newest_one_revokes_and_suspends() {
-    let changes: [(fn(&mut Value), Reason); 5] = [
+    type Change = fn(&mut Value);
+    let changes: [(Change, Reason); 5] = [
         (|policy| policy["agents"]["a"]["suspended"] = json!(true), Reason::AgentSuspended),
         (|policy| policy["issuers"]["corp"]["suspended"] = json!(true), Reason::TokenRevoked),
         (|policy| policy["endpoints"][3]["suspended"] = json!(true), Reason::EndpointSuspended),

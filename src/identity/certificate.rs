@@ -124,10 +124,9 @@ impl<'c> VerifiedCertificate<'c> {
         matches!(self.holder, Holder::Workload(_) | Holder::Named)
     }
 
-    /// Returns its URIs and DNS names, if it identifies somebody by these and not by a SPIFFE ID.
-    pub(crate) fn other_names(&self) -> Option<(&'c [Box<str>], &'c [Box<str>])> {
-        let Names { uris, dns, .. } = &self.contents.names;
-        (self.holder == Holder::Named).then(|| (uris.as_slice(), dns.as_slice()))
+    /// Returns its names, if it identifies somebody by URIs or DNS names and not by a SPIFFE ID.
+    pub(crate) fn other_names(&self) -> Option<&'c Names> {
+        (self.holder == Holder::Named).then_some(&self.contents.names)
     }
 
     /// Returns what records and explanations show: the SPIFFE ID or, without one, the first URI and the first DNS name, whether or not

@@ -23,7 +23,7 @@ fn holder(uris: &[&str], dns: &[&str], takes_other_names: bool) -> String {
     match (certificate.fault(), certificate.spiffe_id(), certificate.other_names()) {
         (Some(why), None, None) => why.to_owned(),
         (None, Some(id), None) => id.to_owned(),
-        (None, None, Some((uris, dns))) => [uris, dns].concat().join(" "),
+        (None, None, Some(names)) => [&*names.uris, &*names.dns].concat().join(" "),
         (None, None, None) if certificate.is_of_proxy() => "proxy".to_owned(),
         other => panic!("{other:?}"),
     }

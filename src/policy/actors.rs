@@ -114,8 +114,9 @@ impl Agents {
         own: &Agent,
         now: Timestamp,
     ) -> Result<(), (&Agent, Reason)> {
-        let others = self.fits(token).filter(|position| *position != own.position).filter_map(|other| self.get(other));
-        others.map(|other| other.registered(now).map_err(|reason| (other, reason))).collect()
+        let mut others =
+            self.fits(token).filter(|position| *position != own.position).filter_map(|other| self.get(other));
+        others.try_for_each(|other| other.registered(now).map_err(|reason| (other, reason)))
     }
 
     /// Returns the agents that are the actors of a token before the current one, the latest first.

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use super::gateway::{Features, Fetching};
 use super::revocation::ListRules;
-use super::revocation_list::MOST_LIST_BYTES;
 use crate::document::{self, DiscoveredKeys, Lifetime, MetadataDocument, RemoteKeys};
 use crate::document::{Findings, Place};
 use crate::fetch::{Authorization, Source, Target, Url, is_address};
 use crate::identity::crypto::{first, sha256};
-use crate::identity::token::{IssuerId, Issuers, MAX_FETCHED_BYTES, Secrets, check_tenant, look_up, with_tenant};
+use crate::identity::token::{IssuerId, Issuers, Secrets, check_tenant, look_up, with_tenant};
 
 const USUAL_REFRESH: Duration = Duration::from_mins(5);
 const USUAL_TIMEOUT: Duration = Duration::from_secs(5);
@@ -46,8 +45,8 @@ impl DocumentKind {
     #[cfg(any(test, target_arch = "wasm32"))]
     pub(crate) fn most_bytes(&self) -> usize {
         match self {
-            Self::KeySet | Self::Metadata { .. } => MAX_FETCHED_BYTES,
-            Self::Revocations(_) => MOST_LIST_BYTES,
+            Self::KeySet | Self::Metadata { .. } => crate::identity::token::MAX_FETCHED_BYTES,
+            Self::Revocations(_) => super::revocation_list::MOST_LIST_BYTES,
         }
     }
 }

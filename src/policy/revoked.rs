@@ -45,7 +45,8 @@ pub(super) fn read(raw: &Revoked) -> Result<Read<'_>, Fault> {
     let mark = match kind {
         Kind::Token => Mark::of_hash(&decode(value).ok_or_else(|| fault(field, HEXADECIMAL))?),
         Kind::Thumbprint => Mark::of_hash(&thumbprint(value).ok_or_else(|| fault(field, THUMBPRINT))?),
-        Kind::Agent | Kind::Actor => Mark::of_name(value),
+        // No field names an endpoint: a policy publishes those that it suspends.
+        Kind::Agent | Kind::Actor | Kind::Endpoint => Mark::of_name(value),
         Kind::Jti | Kind::Subject | Kind::Client | Kind::Kid => Mark::of_value(of_issuer, tenant, value),
         Kind::Issuer => Mark::of_issuer(of_issuer, tenant),
     };

@@ -223,9 +223,9 @@ impl Workloads {
         if let Some(id) = certificate.spiffe_id() {
             return self.find(id).ok_or(Reason::AgentUnknown);
         }
-        let (uris, dns) = certificate.other_names().ok_or(Reason::AgentUnknown)?;
-        let by_uri = uris.iter().filter_map(|uri| self.by_uri.get(uri));
-        let mut fits = by_uri.chain(dns.iter().filter_map(|name| self.by_dns.get(name)));
+        let names = certificate.other_names().ok_or(Reason::AgentUnknown)?;
+        let by_uri = names.uris.iter().filter_map(|uri| self.by_uri.get(uri));
+        let mut fits = by_uri.chain(names.dns.iter().filter_map(|name| self.by_dns.get(name)));
         let position = fits.next().ok_or(Reason::AgentUnknown)?;
         if fits.any(|other| other != position) {
             return Err(Reason::AgentAmbiguous);

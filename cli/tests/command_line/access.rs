@@ -6,7 +6,7 @@ const POLICY: &str = "examples/quickstart/policy.yaml";
 
 /// Returns the endpoints that the caller at a position reaches.
 fn reached(report: &Value, caller: usize) -> Vec<&str> {
-    let reaches = report["callers"][caller]["reaches"].as_array().unwrap();
+    let reaches = report.pointer(&format!("/callers/{caller}/reaches")).unwrap().as_array().unwrap();
     reaches.iter().map(|reached| reached["endpoint"].as_str().unwrap()).collect()
 }
 
