@@ -2,7 +2,7 @@
 
 use super::{CheckDetails, Denied, Evaluation};
 use crate::decision::trace::{Check, Traced};
-use crate::decision::{Denial, Facts, Rule};
+use crate::decision::{Denial, Rule};
 use crate::reason::Reason;
 
 impl<'a> Evaluation<'a, '_> {
@@ -66,8 +66,8 @@ impl<'a> Evaluation<'a, '_> {
         if self.context.trace.is_none() {
             return Err(Denied);
         }
-        let facts = &self.facts;
-        self.denied_at.get_or_insert_with(|| Box::new(Facts::clone(facts)));
+        let facts = &*self.facts;
+        self.denied_at.get_or_insert_with(|| Box::new(facts.clone()));
         Ok(())
     }
 
