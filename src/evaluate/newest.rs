@@ -8,7 +8,8 @@
 //! the newest one.
 //!
 //! A gateway does not configure a policy again that it still has because of an open stream. After an update and its reversal, only the end of
-//! the policy in between shows that the older one is in force again. A policy therefore withdraws at its end what it published.
+//! the policy in between shows that the older one is in force again. A policy therefore withdraws at its end what it published. If it is still
+//! in force in another worker, that worker publishes it again.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -21,6 +22,8 @@ use crate::text::time::Timestamp;
 
 /// The first byte of what is published. Hosts may confuse two keys, so no other value starts with it.
 const TAG: u8 = 0x23;
+/// The length of a policy's version, which is published too: policies with the same entries differ.
+const VERSION: usize = 64;
 /// What the key has after the newest policy has ended.
 const WITHDRAWN: &[u8] = &[TAG];
 /// The minimum time between two looks at what is published.
@@ -34,8 +37,10 @@ pub(crate) struct Newest {
     own: Vec<u8>,
     /// When this worker last read what is published.
     looked: Cell<Option<Timestamp>>,
-    /// What another policy published. `None` if that is the same.
+    /// What another policy published, if its publication is in force.
     other: RefCell<Option<Rc<Entries>>>,
+    /// Whether another policy has published since this one did. Only the newest policy publishes again what the store lost.
+    is_older: Cell<bool>,
 }
 
 impl Newest {
@@ -46,9 +51,10 @@ impl Newest {
         Some(Self {
             store: PolicyStore::new(Rc::clone(store), seal),
             key: format!("callgate-newest-1-{}", policy.name),
-            own: [&[TAG][..], entries.bytes()].concat(),
+            own: [&[TAG][..], policy.version.as_bytes(), entries.bytes()].concat(),
             looked: Cell::default(),
             other: RefCell::default(),
+            is_older: Cell::default(),
         })
     }
 
@@ -85,24 +91,26 @@ impl Newest {
     }
 
     fn look(&self) -> Result<(), StoreError> {
-        let Some(found) = self.store.get(self.key.as_bytes())? else {
-            // The store lost it. The newest policy publishes it again, and older ones keep what they have read.
-            let is_newest = self.other.borrow().is_none();
-            return if is_newest { self.publish() } else { Ok(()) };
-        };
-        let other = if found.value == WITHDRAWN {
-            // Whoever applied what was withdrawn waits for another look, because the newest policy may still be in force in other workers.
-            if self.other.take().is_none() {
-                self.publish()?;
+        let found = self.store.get(self.key.as_bytes())?;
+        let is_withdrawn = found.as_ref().is_some_and(|found| found.value == WITHDRAWN);
+        match found {
+            Some(found) if found.value == self.own => {
+                self.is_older.set(false);
+                self.other.take();
             }
-            None
-        } else if found.value == self.own {
-            None
-        } else {
-            let bytes = found.value.strip_prefix(&[TAG]).ok_or(StoreError)?;
-            Some(Rc::new(Entries::open(bytes.to_vec()).ok_or(StoreError)?))
-        };
-        self.other.replace(other);
+            Some(found) if !is_withdrawn => {
+                let bytes = found.value.strip_prefix(&[TAG]).and_then(|rest| rest.get(VERSION..)).ok_or(StoreError)?;
+                let entries = Entries::open(bytes.to_vec()).ok_or(StoreError)?;
+                self.is_older.set(true);
+                self.other.replace(Some(Rc::new(entries)));
+            }
+            _ if !self.is_older.get() => self.publish()?,
+            Some(_) => {
+                self.other.take();
+            }
+            // The store lost it. The newest policy publishes it again, and older ones keep what they have read.
+            None => {}
+        }
         Ok(())
     }
 }

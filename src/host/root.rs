@@ -15,7 +15,7 @@ pub(super) struct Root<H: Host> {
     /// The id of this context.
     id: u32,
     gate: Option<Rc<Gate<H>>>,
-    /// The previous policies of this context. One is dropped when its last stream has ended.
+    /// The previous policies of this context that fetch documents and still have streams.
     previous: Vec<Weak<Gate<H>>>,
     /// The requests that wait, under this policy or its predecessor.
     waiting: Rc<WaitingList<H>>,
@@ -48,8 +48,11 @@ impl<H: Host> Root<H> {
                     self.gate = None;
                     return true;
                 }
-                let previous = self.gate.replace(Rc::new(gate));
+                let previous = self.gate.replace(Rc::new(gate)).filter(|gate| gate.policy().fetches());
                 self.previous.extend(previous.as_ref().map(Rc::downgrade));
+                // This one is kept only if a stream has it.
+                drop(previous);
+                self.drop_ended();
                 true
             }
             Err(refused) => {
@@ -67,7 +70,7 @@ impl<H: Host> Root<H> {
 
     /// Handles the gateway's timer.
     pub(super) fn on_tick(&mut self) {
-        self.previous.retain(|gate| gate.strong_count() > 0);
+        self.drop_ended();
         // Requests that wait under a previous policy, and its open streams, need that policy's documents.
         let all = self.gate.iter().map(Rc::clone).chain(self.previous.iter().filter_map(Weak::upgrade));
         let gates: Vec<_> = all.filter(|gate| gate.policy().fetches()).collect();
@@ -97,6 +100,11 @@ impl<H: Host> Root<H> {
     /// Creates the state of a stream.
     pub(super) fn stream(&self, id: u32) -> HttpStream<H> {
         HttpStream::new(self.host.clone(), id, self.gate.clone(), Rc::clone(&self.waiting))
+    }
+
+    /// Forgets the previous policies whose last stream has ended.
+    fn drop_ended(&mut self) {
+        self.previous.retain(|gate| gate.strong_count() > 0);
     }
 
     /// Starts the timer that fetches documents and ends held requests, if the policy needs it.

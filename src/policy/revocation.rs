@@ -15,7 +15,7 @@ use crate::document::{self, Lifetime, OnStale, RemoteRevocations, Revocations};
 use crate::document::{Findings, Place};
 use crate::fetch::{Source, Url};
 use crate::identity::crypto::{Algorithm, JwkError, PublicJwk, VerifyingKey, first, sha256};
-use crate::identity::revocation::{Builder, Entries};
+use crate::identity::revocation::{Builder, Entries, Kind};
 use crate::identity::token::{IssuerId, Issuers, Secrets};
 use crate::text::time::Timestamp;
 
@@ -121,6 +121,15 @@ fn check_names(
     {
         let names = document.agents.keys().map(String::as_str).collect();
         findings.error(place.field(field), unknown("agent", name, names));
+    }
+    let is_actor = |agent: &document::Agent| agent.identity.as_ref().is_some_and(|identity| identity.actor.is_some());
+    if let Some((field, name)) = read.agent
+        && read.entry.kind == Kind::Actor
+        && document.agents.get(name).is_some_and(|agent| !is_actor(agent))
+    {
+        let message = "this agent has no `identity.actor`, so it is found in no chain and the entry revokes nothing; write `agent` to \
+                       revoke its own credentials";
+        findings.warn(place.field(field), message);
     }
     let Some(name) = read.issuer else { return };
     let Some(id) = issuers.id(name) else {

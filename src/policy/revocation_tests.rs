@@ -83,6 +83,18 @@ fn a_key_is_revoked_outright() {
 }
 
 #[test]
+fn an_entry_about_an_actor_needs_an_agent_that_can_be_one() {
+    for (actor, warns) in [(json!(null), true), (json!({ "issuer": "corp", "sub": "a" }), false)] {
+        let mut agent = testing::agent("a");
+        agent["identity"] = with(agent["identity"].clone(), json!({ "actor": actor }));
+        let (policy, findings) = compile(json!({ "agents": { "a": agent }, "revoked": [{ "actor": "a" }] }));
+        assert!(policy.is_some(), "{:?}", findings.errors);
+        let warned = findings.warnings.iter().any(|finding| finding.to_string().starts_with("revoked[0].actor: "));
+        assert_eq!(warned, warns, "{actor}");
+    }
+}
+
+#[test]
 fn an_entry_that_has_ended_is_reported() {
     let revoked = json!([{ "agent": "a" }, { "agent": "a", "until": "2026-11-30T14:00:00Z" }]);
     let policy = compile(json!({ "revoked": revoked })).0.unwrap();
