@@ -187,6 +187,8 @@ mod tests {
         ] });
         let mut tools = endpoint("tools", "rpc", rpc);
         tools["delegation"] = json!("allowed");
+        let mut signed = endpoint("signed", "authenticate", json!(["token", "signature"]));
+        signed["replay"] = json!(false);
         let mut document = json!({
             "callgate": "v1", "name": "roles", "mode": "enforce", "gateway": "envoy", "resource": "https://api.example.com",
             "hosts": ["api.example.com"],
@@ -202,7 +204,7 @@ mod tests {
                 endpoint("own", "delegation", json!("none")),
                 endpoint("either", "delegation", json!("allowed")),
                 endpoint("others", "delegation", json!("required")),
-                endpoint("signed", "authenticate", json!(["token", "signature"])),
+                signed,
                 tools,
             ],
             "upstream": { "authorization": "remove" }, "audit": { "log": { "allow": false, "deny": false } },

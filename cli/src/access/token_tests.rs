@@ -393,7 +393,7 @@ fn a_token_of_an_agent_without_a_key_reaches_nothing_that_must_be_signed() {
         &keys,
         &json!({
             "dpop": null, "limits": null,
-            "agents": { "a": client("a"), "b": signer }, "endpoints": plain(json!({ "signature": "required" }))
+            "agents": { "a": client("a"), "b": signer }, "endpoints": plain(json!({ "signature": "required", "replay": false }))
         }),
     );
     assert_eq!(reaches(&loaded, &sign(&key, json!({}))).1, [""; 0]);
