@@ -38,13 +38,19 @@ pub(super) struct Lists<'l> {
 impl<'a> Evaluation<'a, '_> {
     /// Rejects credentials that were revoked, after they were verified. Nothing is charged before.
     pub(super) fn revocation(&mut self) -> Result<Option<NotRevoked>, Denied> {
+        if self.facts.policy.revocation.is_some() || self.context.newest.is_some() {
+            return self.look_up_credentials();
+        }
+        // What was reserved for a wait for keys is free again before the body is held.
+        self.waited = None;
+        Ok(Some(NotRevoked::assertion()))
+    }
+
+    /// Not inlined, because most policies revoke nothing.
+    #[inline(never)]
+    fn look_up_credentials(&mut self) -> Result<Option<NotRevoked>, Denied> {
         let policy = self.facts.policy;
         let newest = self.newest();
-        if policy.revocation.is_none() && matches!(newest, Ok(None)) {
-            // What was reserved for a wait for keys is free again before the body is held.
-            self.waited = None;
-            return Ok(Some(NotRevoked::assertion()));
-        }
         let presented = Presented::of(self.facts);
         let checked = match newest {
             _ if presented.is_nothing() => Ok(()),
@@ -108,6 +114,15 @@ impl<'a> Evaluation<'a, '_> {
 
     /// Rejects all requests to an endpoint that is suspended.
     pub(super) fn active(&mut self, endpoint: &'a Endpoint) -> Result<Option<EndpointActive>, Denied> {
+        if endpoint.suspended || self.context.newest.is_some() {
+            return self.look_up_endpoint(endpoint);
+        }
+        Ok(Some(EndpointActive::assertion()))
+    }
+
+    /// Not inlined, because most policies suspend nothing.
+    #[inline(never)]
+    fn look_up_endpoint(&mut self, endpoint: &'a Endpoint) -> Result<Option<EndpointActive>, Denied> {
         let moment = moment(self.facts.policy, self.facts.request.now);
         let reason = match self.newest() {
             _ if endpoint.suspended => Reason::EndpointSuspended,

@@ -42,7 +42,7 @@ const MOST_CONFIGURE_MS: f64 = 500.0;
 const MOST_MEMORY_MIB: f64 = 64.0;
 const MOST_TICKS_PERCENT: f64 = 0.1;
 /// Bounded because every VM of every worker loads the module, which also costs memory.
-pub const MOST_WASM_MB: f64 = 2.2;
+pub const MOST_WASM_MB: f64 = 2.6;
 
 /// All figures of a run.
 #[derive(Debug)]
