@@ -44,12 +44,16 @@ struct Data<'d> {
 
 impl Deny<'_> {
     /// Returns the operations of the endpoint if the client expects a message as the answer: to what an authenticated caller posts, except
-    /// if its credential is rejected. Clients act on the status and the challenge then.
+    /// if its credential is rejected. Clients act on the status and the challenge then. Clients of revisions before 2026 do not know the
+    /// code for an unlisted revision, and some newer ones begin no session after it, because they take it for the answer of a server of
+    /// 2026.
     pub(super) fn answered_as_rpc(&self) -> Option<&Rpc> {
         let facts = &self.facts;
         let rpc = facts.endpoint.and_then(|endpoint| endpoint.rpc.as_deref())?;
         let posts = facts.method.is_some_and(|method| method.as_str() == "POST");
-        (posts && facts.caller.is_some() && self.denial.reason.row().status != 401).then_some(rpc)
+        let reason = self.denial.reason;
+        let is_known = reason != Reason::RpcRevision || rpc.revisions.iter().any(|revision| revision.is_stateless());
+        (posts && facts.caller.is_some() && is_known && reason.row().status != 401).then_some(rpc)
     }
 }
 
@@ -87,7 +91,7 @@ fn status(deny: &Deny<'_>, rpc: &Rpc) -> u16 {
     let reason = deny.denial.reason;
     let is_request = deny.facts.rpc.as_ref().is_some_and(|known| known.is_request());
     let keeps = match reason {
-        // Clients of revisions before 2026 do not know the JSON-RPC code.
+        // Clients of revisions before 2026 do not know the codes.
         Reason::RpcRevision | Reason::RpcHeaderMismatch => rpc.protocol == RpcProtocol::Mcp,
         Reason::OriginNotAllowed | Reason::InsufficientScope => true,
         _ => rpc.denials == RpcDenials::Http || !is_request,

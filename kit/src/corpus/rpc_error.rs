@@ -40,7 +40,11 @@ impl<'j> DeniedMessage<'j> {
         let rpc = endpoints.iter().find(|endpoint| endpoint.get("id") == Some(id))?.get("rpc")?;
         let has_credential = ["agent", "issuer"].iter().any(|member| record.get(*member).is_some());
         let is_known = has_credential && !WITHOUT_A_CALLER.contains(&reason.code());
-        let expects_error = call.method == b"POST" && is_known && status != 401;
+        // Only clients of 2026 and later know the error for an unlisted revision.
+        let revisions = rpc.get("revisions").and_then(Value::as_array).into_iter().flatten();
+        let knows_error = revisions.filter_map(Value::as_str).any(|revision| revision >= "2026");
+        let expects_error =
+            call.method == b"POST" && is_known && status != 401 && (knows_error || reason.code() != "rpc_revision");
         expects_error.then_some(Self { document, record, call, reason, status, rpc })
     }
 
@@ -165,7 +169,8 @@ mod tests {
     fn document(denials: &str) -> Value {
         json!({ "endpoints": [
             { "id": "plain" },
-            { "id": "mcp", "rpc": { "protocol": "mcp", "denials": denials, "revisions": ["2025-11-25"] } },
+            { "id": "mcp", "rpc": { "protocol": "mcp", "denials": denials, "revisions": ["2025-11-25", "2026-07-28"] } },
+            { "id": "old", "rpc": { "protocol": "mcp", "denials": denials, "revisions": ["2025-11-25"] } },
         ] })
     }
 
@@ -192,6 +197,9 @@ mod tests {
         assert_eq!(status("rpc", &read, "POST", "agent_suspended"), None);
         assert_eq!(status("rpc", &read, "POST", "dpop_replayed"), None);
         assert_eq!(status("rpc", &record("plain", Value::Null), "POST", "binding_mismatch"), None);
+        let old = record("old", json!({ "id": "1" }));
+        assert_eq!(status("rpc", &old, "POST", "rpc_revision"), None);
+        assert_eq!(status("rpc", &old, "POST", "rpc_header_mismatch"), Some(400));
         let unknown = json!({ "id": "0a", "endpoint": "mcp" });
         assert_eq!(status("rpc", &unknown, "POST", "header_lookalike"), None);
     }
@@ -255,7 +263,7 @@ mod tests {
         ] {
             let error = error("rpc_revision", &initialize(body), header, json!({ "id": "1" }), None);
             let data = &error["error"]["data"];
-            assert_eq!(data["supported"], json!(["2025-11-25"]));
+            assert_eq!(data["supported"], json!(["2025-11-25", "2026-07-28"]));
             assert_eq!(data.get("requested").and_then(Value::as_str), requested, "{header:?} {body}");
         }
         let other = error("rpc_header_mismatch", &initialize("2024-11-05"), None, json!({ "id": "1" }), None);

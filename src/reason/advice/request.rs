@@ -160,7 +160,8 @@ impl Reason {
                 "Do not declare capabilities such as sampling, elicitation and roots, to which the server would send requests."
             }
             Self::RpcRevision => {
-                "Choose a revision that the answer lists in `supported`, and send it in `MCP-Protocol-Version` and in the body."
+                "Choose a revision that the answer lists in `supported`, and send it in `MCP-Protocol-Version` and in the body. If the \
+                 answer lists none, begin a session with `initialize`, to which the server answers with a revision that it supports."
             }
             Self::RpcHeaderMismatch => {
                 "Let the MCP library set `MCP-Protocol-Version`, `Mcp-Method`, `Mcp-Name` and the `Mcp-Param` headers, each once and from \
