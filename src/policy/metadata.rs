@@ -45,6 +45,8 @@ struct Document<'d> {
     #[serde(skip_serializing_if = "Option::is_none")]
     resource_documentation: Option<&'d str>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    tls_client_certificate_bound_access_tokens: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     dpop_signing_alg_values_supported: Option<Vec<&'d str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     dpop_bound_access_tokens_required: Option<bool>,
@@ -94,7 +96,7 @@ impl Metadata {
         let (authority, path) = parts(resource)?;
         let path = path_of_document(path, &parent.field("resource"), findings)?;
         let hosts = served_hosts(authority, parent, common, findings)?;
-        let text = render(raw, resource, common.dpop);
+        let text = render(raw, resource, common);
         if text.len() > MOST_BYTES {
             findings.error(
                 place,
@@ -239,17 +241,20 @@ fn is_page(url: &str) -> bool {
     !host.is_empty() && is_visible
 }
 
-fn render(raw: &document::Metadata, resource: &str, dpop: Option<&Rules>) -> String {
+fn render(raw: &document::Metadata, resource: &str, common: &Common<'_>) -> String {
+    let dpop = common.dpop;
     let text = Document {
         resource,
         authorization_servers: &raw.authorization_servers,
         scopes_supported: &raw.scopes,
         bearer_methods_supported: ["header"],
         resource_documentation: raw.documentation.as_deref(),
+        // Tokens that are bound to a certificate are accepted (RFC 8705, section 3).
+        tls_client_certificate_bound_access_tokens: common.document.tls.as_ref().map(|_| true),
         dpop_signing_alg_values_supported: dpop.map(|rules| rules.told.split(' ').collect()),
         dpop_bound_access_tokens_required: dpop.map(|rules| rules.required),
     };
-    // INVARIANT: the document contains only strings, lists of them and a boolean, which JSON can always represent.
+    // INVARIANT: the document contains only strings, lists of them and booleans, which JSON can always represent.
     serde_json::to_string(&text).unwrap_or_default()
 }
 

@@ -55,6 +55,15 @@ fn the_document_states_what_the_policy_states() {
 }
 
 #[test]
+fn with_client_certificates_the_document_offers_tokens_that_are_bound_to_them() {
+    let at = |policy: &Policy| document_at(policy, "api.example.com", "/.well-known/oauth-protected-resource").unwrap();
+    let tls = json!({ "client_certificates": "validated" });
+    let bound = policy(&[("/tls", tls), ("/endpoints/2/token", json!("bound"))]);
+    assert_eq!(at(&bound)["tls_client_certificate_bound_access_tokens"], true);
+    assert_eq!(at(&policy(&[])).get("tls_client_certificate_bound_access_tokens"), None);
+}
+
+#[test]
 fn the_path_of_the_resource_follows_the_well_known_path() {
     for (resource, path) in [
         ("https://api.example.com", "/.well-known/oauth-protected-resource"),

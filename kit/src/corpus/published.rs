@@ -122,6 +122,7 @@ fn metadata(document: &Value, call: &Call) -> Value {
         ("scopes_supported", resource.pointer("/metadata/scopes").cloned()),
         ("bearer_methods_supported", Some(json!(["header"]))),
         ("resource_documentation", resource.pointer("/metadata/documentation").cloned()),
+        ("tls_client_certificate_bound_access_tokens", document.get("tls").map(|_| json!(true))),
         ("dpop_signing_alg_values_supported", algorithms),
         ("dpop_bound_access_tokens_required", document.pointer("/dpop/required").cloned()),
     ];
