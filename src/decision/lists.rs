@@ -6,6 +6,7 @@ use super::Allow;
 use crate::allowlist::operations::{ListKind, Operation, Rpc};
 use crate::document::{RpcList, RpcProtocol};
 use crate::policy::{Endpoint, Policy};
+use crate::request::incoming::DecisionId;
 use crate::request::json::Json;
 use crate::response::list::{Listed, Shown};
 use crate::response::pin::Pin;
@@ -17,6 +18,8 @@ pub(crate) struct ListRules {
     endpoint: u32,
     /// The id of the request, in JSON.
     id: Option<Box<str>>,
+    /// The id of the decision about the request.
+    decision: DecisionId,
     /// The places of the operations that the caller does not see, although they are listed.
     hidden: Vec<Box<str>>,
 }
@@ -41,7 +44,7 @@ impl<'a> Allow<'a> {
         };
         let hidden = rpc.operations().filter(hides).map(|operation| operation.place.clone()).collect();
         let id = facts.rpc.as_ref().and_then(|known| known.id.clone());
-        Some(ListRules { endpoint: endpoint.position, id, hidden })
+        Some(ListRules { endpoint: endpoint.position, id, decision: facts.request.id, hidden })
     }
 }
 
@@ -53,6 +56,11 @@ impl ListRules {
     /// Returns the id of the request, in JSON.
     pub(crate) fn id(&self) -> Option<&str> {
         self.id.as_deref()
+    }
+
+    /// Returns the id of the decision about the request.
+    pub(crate) fn decision(&self) -> DecisionId {
+        self.decision
     }
 
     /// Returns the endpoint and its operations.

@@ -4,12 +4,14 @@
 use std::cell::RefCell;
 
 use super::json_body::{Tree, read_alike};
+use crate::request::incoming::DecisionId;
 use crate::request::json::{Json, Names};
 use crate::response::filter::{AnswerFault, HeaderAction, ResponseFilter, ResponseHead};
 use crate::response::list::{ListKind, Listed, Shown};
 
 /// Small, because inputs should exceed it.
 const MAX_ANSWER: usize = 400;
+const DECISION: DecisionId = DecisionId(7);
 
 const LISTS: [(&str, &str, ListKind); 4] = [
     ("prompts", "name", ListKind::Prompts),
@@ -83,13 +85,13 @@ fn forwarded(body: &[u8], size: usize, is_stream: bool, id: Option<&str>) -> For
         content_length: None,
         end_of_stream: false,
     };
-    let mut filter = ResponseFilter::new(MAX_ANSWER, id);
+    let mut filter = ResponseFilter::new(MAX_ANSWER, id, DECISION);
     assert_eq!(filter.on_headers(&head), HeaderAction::Replace);
     let listed = ByName::default();
     let mut bytes = Vec::new();
     for chunk in body.chunks(size) {
         let out = filter.on_chunk(chunk, false, &listed);
-        assert!(out.len() <= MAX_ANSWER + 3 * chunk.len() + 256, "{} for {}", out.len(), chunk.len());
+        assert!(out.len() <= MAX_ANSWER + 3 * chunk.len() + 320, "{} for {}", out.len(), chunk.len());
         bytes.extend(out);
     }
     bytes.extend(filter.on_chunk(b"", true, &listed));
@@ -314,7 +316,7 @@ fn tree(text: &[u8]) -> Option<Tree> {
 }
 
 fn error(fault: AnswerFault, id: Option<&str>) -> Vec<u8> {
-    ResponseFilter::new(MAX_ANSWER, id).error(fault)
+    ResponseFilter::new(MAX_ANSWER, id, DECISION).error(fault)
 }
 
 /// Returns whether a text could contain a number that one of the parsers rejects, because it is too large or too long.

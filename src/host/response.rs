@@ -35,7 +35,7 @@ impl FilteredResponse {
     /// Returns the filter of the response to a request, or `None` if the policy no longer has the endpoint, which cannot happen.
     pub(super) fn new<H: Host>(rules: ListRules, gate: &Gate<H>) -> Option<Self> {
         let (_, rpc) = rules.endpoint(gate.policy())?;
-        let filter = ResponseFilter::new(rpc.max_answer, rules.id());
+        let filter = ResponseFilter::new(rpc.max_answer, rules.id(), rules.decision());
         Some(Self { rules, filter, awaits_body: false })
     }
 

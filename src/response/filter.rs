@@ -6,6 +6,7 @@
 use super::events::{Change, EventStream, escape_line_ends};
 use super::held::Held;
 use super::list::{self, Filtered, Listed, Removed};
+use crate::request::incoming::DecisionId;
 
 /// The headers of a response that decide how its body is read.
 #[derive(Debug, Clone, Copy)]
@@ -92,6 +93,8 @@ enum Body {
 struct Answers {
     /// The JSON text of the request's id.
     id: Option<Box<str>>,
+    /// The decision about the request.
+    decision: DecisionId,
     max_answer: usize,
     removed: Removed,
     fault: Option<AnswerFault>,
@@ -100,8 +103,9 @@ struct Answers {
 impl ResponseFilter {
     /// Creates the filter of a response to a request with this id, as JSON text. `max_answer` limits an answer in JSON, and each event of a
     /// stream, in bytes.
-    pub(crate) fn new(max_answer: usize, id: Option<&str>) -> Self {
-        let answers = Answers { id: id.map(Into::into), max_answer, removed: Removed::default(), fault: None };
+    pub(crate) fn new(max_answer: usize, id: Option<&str>, decision: DecisionId) -> Self {
+        let answers =
+            Answers { id: id.map(Into::into), decision, max_answer, removed: Removed::default(), fault: None };
         Self { body: Body::Discarded, answers }
     }
 
@@ -233,20 +237,25 @@ impl Answers {
         self.error(fault)
     }
 
+    /// Returns the error, whose `data` has what those of denials have. Its status is that of an unusable answer (RFC 9110, section 15.6.3).
     fn error(&self, fault: AnswerFault) -> Vec<u8> {
         let (before_id, id) = self.id.as_deref().map_or(("", ""), |id| (",\"id\":", id));
         let (message, code) = (fault.message(), fault.code());
-        let pieces = [
-            "{\"jsonrpc\":\"2.0\"",
-            before_id,
-            id,
-            ",\"error\":{\"code\":-32603,\"message\":\"",
-            message,
-            "\",\"data\":{\"code\":\"",
-            code,
-            "\"}}}",
-        ];
-        pieces.concat().into_bytes()
+        self.decision.with_text(|decision| {
+            let pieces = [
+                "{\"jsonrpc\":\"2.0\"",
+                before_id,
+                id,
+                ",\"error\":{\"code\":-32603,\"message\":\"",
+                message,
+                "\",\"data\":{\"code\":\"",
+                code,
+                "\",\"status\":502,\"decision\":\"",
+                decision,
+                "\"}}}",
+            ];
+            pieces.concat().into_bytes()
+        })
     }
 }
 

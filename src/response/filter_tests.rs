@@ -9,6 +9,8 @@ use crate::fuzzing;
 use crate::request::json::Json;
 use crate::response::list::{ListKind, Shown};
 
+const DECISION: DecisionId = DecisionId(7);
+
 /// Shows everything but `hidden`.
 struct Hiding;
 
@@ -31,11 +33,11 @@ const EVENTS: ResponseHead<'_> = ResponseHead { content_type: Some(b"text/event-
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"hidden"},{"name":"a"}]}}"#;
 const SHOWN: &str = r#"{"jsonrpc":"2.0","id":1,"result":{"tools":[{"name":"a"}]}}"#;
 
-const UNREADABLE: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603,"message":"the server's answer is not one unambiguous JSON-RPC message","data":{"code":"answer_unreadable"}}}"#;
-const TOO_LARGE: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603,"message":"the server's answer is too large to be checked","data":{"code":"answer_too_large"}}}"#;
+const UNREADABLE: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603,"message":"the server's answer is not one unambiguous JSON-RPC message","data":{"code":"answer_unreadable","status":502,"decision":"00000000000000000000000000000007"}}}"#;
+const TOO_LARGE: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603,"message":"the server's answer is too large to be checked","data":{"code":"answer_too_large","status":502,"decision":"00000000000000000000000000000007"}}}"#;
 
 fn filter_for(head: &ResponseHead<'_>, id: Option<&str>) -> ResponseFilter {
-    let mut filter = ResponseFilter::new(1000, id);
+    let mut filter = ResponseFilter::new(1000, id, DECISION);
     assert_eq!(filter.on_headers(head), HeaderAction::Replace);
     filter
 }
@@ -95,7 +97,7 @@ fn headers_decide_how_the_body_is_read() {
         let content_type = Some(content_type.as_bytes()).filter(|value| !value.is_empty());
         for (id, expected) in [(Some("1"), with_id), (None, without_id)] {
             let head = ResponseHead { status, content_type, ..HEAD };
-            let mut filter = ResponseFilter::new(1000, id);
+            let mut filter = ResponseFilter::new(1000, id, DECISION);
             assert_eq!(filter.on_headers(&head), expected, "{head:?}");
             let rejected = if let Reject(fault) = expected { Some(fault) } else { None };
             assert_eq!(filter.fault(), rejected);
@@ -104,7 +106,7 @@ fn headers_decide_how_the_body_is_read() {
                 assert!(filter.on_chunk(LIST.as_bytes(), true, &Hiding).is_empty(), "nothing is forwarded");
             }
             let ended = ResponseHead { end_of_stream: true, content_encoding: Some(b"gzip"), ..head };
-            assert_eq!(ResponseFilter::new(1000, id).on_headers(&ended), Untouched, "without a body");
+            assert_eq!(ResponseFilter::new(1000, id, DECISION).on_headers(&ended), Untouched, "without a body");
         }
     }
     for (coding, expected) in [
@@ -119,27 +121,31 @@ fn headers_decide_how_the_body_is_read() {
     ] {
         for head in [HEAD, EVENTS, ResponseHead { status: 404, ..HEAD }] {
             let head = ResponseHead { content_encoding: Some(coding.as_bytes()), ..head };
-            assert_eq!(ResponseFilter::new(1000, None).on_headers(&head), expected, "{head:?}");
+            assert_eq!(ResponseFilter::new(1000, None, DECISION).on_headers(&head), expected, "{head:?}");
         }
         let page = ResponseHead { status: 404, content_type: None, content_encoding: Some(coding.as_bytes()), ..HEAD };
-        assert_eq!(ResponseFilter::new(1000, None).on_headers(&page), Untouched);
+        assert_eq!(ResponseFilter::new(1000, None, DECISION).on_headers(&page), Untouched);
     }
     for (length, expected) in [(0, Replace), (1000, Replace), (1001, Reject(TooLarge)), (u64::MAX, Reject(TooLarge))] {
         let head = |head: ResponseHead<'static>| ResponseHead { content_length: Some(length), ..head };
-        assert_eq!(ResponseFilter::new(1000, None).on_headers(&head(HEAD)), expected);
-        assert_eq!(ResponseFilter::new(1000, None).on_headers(&head(EVENTS)), Replace, "an event may be shorter");
+        assert_eq!(ResponseFilter::new(1000, None, DECISION).on_headers(&head(HEAD)), expected);
+        assert_eq!(
+            ResponseFilter::new(1000, None, DECISION).on_headers(&head(EVENTS)),
+            Replace,
+            "an event may be shorter"
+        );
     }
 }
 
 #[test]
 fn forwards_nothing_of_which_the_headers_are_unknown() {
-    assert!(ResponseFilter::new(1000, None).on_chunk(LIST.as_bytes(), true, &Hiding).is_empty());
+    assert!(ResponseFilter::new(1000, None, DECISION).on_chunk(LIST.as_bytes(), true, &Hiding).is_empty());
     for head in [
         ResponseHead { end_of_stream: true, ..HEAD },
         ResponseHead { status: 204, ..HEAD },
         ResponseHead { status: 304, ..EVENTS },
     ] {
-        let mut filter = ResponseFilter::new(1000, None);
+        let mut filter = ResponseFilter::new(1000, None, DECISION);
         assert_eq!(filter.on_headers(&head), HeaderAction::Untouched);
         assert!(filter.on_chunk(LIST.as_bytes(), true, &Hiding).is_empty(), "{head:?}");
     }
@@ -147,7 +153,7 @@ fn forwards_nothing_of_which_the_headers_are_unknown() {
 
 #[test]
 fn forwards_error_pages_and_discards_bodies_that_nobody_expects() {
-    let mut filter = ResponseFilter::new(4, Some("1"));
+    let mut filter = ResponseFilter::new(4, Some("1"), DECISION);
     let page = ResponseHead { status: 502, content_type: Some(b"text/html"), ..HEAD };
     assert_eq!(filter.on_headers(&page), HeaderAction::Untouched);
     assert_eq!(filter.on_chunk(b"<html>", false, &Hiding), b"<html>");
@@ -207,6 +213,7 @@ fn an_error_has_the_id_of_the_request_as_it_was_sent() {
         assert!(body.contains(expected), "{body}");
         let value: serde_json::Value = serde_json::from_str(&body).unwrap();
         assert_eq!(value["error"]["data"]["code"], "answer_unreadable");
+        assert_eq!(value["error"]["data"]["decision"], "00000000000000000000000000000007");
     }
 }
 
@@ -308,7 +315,7 @@ fn single_bytes_take_linear_time() {
         for body in
             [LIST.repeat(2000), format!("data: {LIST}\n\n").repeat(2000), "[".repeat(1 << 16), "\r".repeat(1 << 16)]
         {
-            let mut filter = ResponseFilter::new(1 << 20, None);
+            let mut filter = ResponseFilter::new(1 << 20, None, DECISION);
             filter.on_headers(&head);
             pass(&mut filter, body.as_bytes(), 1);
         }
