@@ -247,9 +247,21 @@ fn named(request: &RpcRequest<'_>) -> Result<Option<(OperationKind, Box<str>)>, 
         "tools/call" => (OperationKind::Tool, "name"),
         "prompts/get" => (OperationKind::Prompt, "name"),
         "resources/read" | "resources/subscribe" | "resources/unsubscribe" => (OperationKind::Resource, "uri"),
+        "completion/complete" => return request.param("ref")?.map_or(Ok(None), referred),
         _ => return Ok(None),
     };
     Ok(request.text_param(parameter)?.map(|name| (kind, name.as_ref().into())))
+}
+
+/// Returns the prompt or the resource to which a `completion/complete` refers.
+fn referred(reference: Json<'_>) -> Result<Option<(OperationKind, Box<str>)>, RpcFault> {
+    let text = |name| Ok::<_, RpcFault>(reference.member(name)?.and_then(Json::string));
+    let (kind, member) = match text("type")?.as_deref() {
+        Some("ref/prompt") => (OperationKind::Prompt, "name"),
+        Some("ref/resource") => (OperationKind::Resource, "uri"),
+        _ => return Ok(None),
+    };
+    Ok(text(member)?.map(|name| (kind, name.as_ref().into())))
 }
 
 fn describe(known: &RpcFacts<'_>, requested: Option<&Requested<'_, '_>>) -> CheckDetails {

@@ -297,6 +297,18 @@ fn a_message_is_charged_to_the_limits_of_its_operations() {
                 1,
             ),
         ),
+        (
+            message("completion/complete", &json!({ "ref": { "type": "ref/prompt", "name": "greet" } })),
+            fact("completion/complete", "prompt greet", &["endpoints[0].rpc.prompts[0]"], &["all of greet"], 1),
+        ),
+        (
+            message("completion/complete", &json!({ "ref": { "type": "ref/resource", "uri": "x://{y}" } })),
+            fact("completion/complete", "resource x://{y}", &[], &["all", "life"], 1),
+        ),
+        (
+            message("completion/complete", &json!({ "ref": { "type": "ref/tool", "name": "search" } })),
+            fact("completion/complete", "", &[], &["all", "life"], 1),
+        ),
         ("{".to_owned(), fact("", "", &[], &["all"], 1)),
     ] {
         assert_eq!(facts(&worker, &[JSON], &body), expected, "{body}");
