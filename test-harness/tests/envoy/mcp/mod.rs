@@ -141,12 +141,12 @@ impl Guarded {
         Some(printed.lines().map(without_ids).collect())
     }
 
-    /// Waits until the access log has a record with these members.
+    /// Waits until the access log has a record with these members, and returns its line.
     #[track_caller]
-    fn await_record(&self, members: &Value) {
+    fn await_record(&self, members: &Value) -> Value {
         let matches = |record: &Value| members.as_object().unwrap().iter().all(|(name, value)| record[name] == *value);
         let found = self.gate.envoy.await_access_log(|line| record_in(line).as_ref().is_some_and(matches));
-        found.unwrap_or_else(|error| panic!("no record with {members}: {error}"));
+        found.unwrap_or_else(|error| panic!("no record with {members}: {error}"))
     }
 }
 
