@@ -1,11 +1,12 @@
 //! The published example messages of 2026-07-28: each message of a client reaches the server unchanged, and each message of a server the
-//! client. The messages are third-party data, which are not part of the repository.
+//! client. An example that is a part of a message, such as a content block, is sent in one. The messages are third-party data, which are
+//! not part of the repository.
 
 use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::messages::{self, event};
 use super::suite::Suite;
@@ -43,6 +44,8 @@ pub struct Examples {
     pub sent: usize,
     /// How many messages of servers were sent.
     pub answered: usize,
+    /// The examples that no message was found for.
+    pub unused: Vec<String>,
     /// The messages that were denied or changed, each with what was seen.
     pub changed: Vec<String>,
 }
@@ -74,7 +77,10 @@ pub fn examples(folder: &Path, gateway: &Gateway) -> Result<Examples> {
     let mut found = Examples::default();
     for (example, role) in messages {
         let seen = match role {
-            None => continue,
+            None => {
+                found.unused.push(example.name.clone());
+                continue;
+            }
             Some(Role::Sent(body)) => {
                 found.sent += 1;
                 is_forwarded(&suite, &body)?
@@ -118,7 +124,7 @@ fn request<'e>(examples: &'e [Example], kind: &str) -> Result<&'e Value> {
     Ok(&found.with_context(|| format!("there is no example of `{wanted}`"))?.message)
 }
 
-/// Returns whether an example is a message of a client or a server. Others are parts of messages.
+/// Returns the message of a client or a server that an example is, or is a part of.
 fn role(example: &Example, examples: &[Example]) -> Option<Role> {
     let kind = example.kind.as_str();
     let whole = |to: &'static str, status: u16, message: String| {
@@ -138,6 +144,19 @@ fn role(example: &Example, examples: &[Example]) -> Option<Role> {
         }
     }
     let call = "CallTool";
+    let notified = |to: &'static str, message: &Value| {
+        let stream = event(message);
+        let answer = Answer::events(vec![Piece::text(stream.clone())]);
+        Role::Answered { to, answer, body: stream.into_bytes() }
+    };
+    if let Some((to, result)) = result_with(kind, &example.message) {
+        return Some(whole(to, 200, messages::result(&id(to), result).to_string()));
+    }
+    if let Some(params) = params_with(kind, &example.message) {
+        let mut message = request(examples, call).ok()?.clone();
+        message.pointer_mut("/params")?.as_object_mut()?.extend(params);
+        return Some(Role::Sent(message.to_string()));
+    }
     match kind {
         "CancelledNotification" => Some(Role::Sent(example.text.clone())),
         "PaginatedRequestParams" => {
@@ -146,11 +165,22 @@ fn role(example: &Example, examples: &[Example]) -> Option<Role> {
         "InputRequiredResult" => {
             Some(whole(call, 200, messages::result(&id(call), example.message.clone()).to_string()))
         }
+        "CancelledNotificationParams" => {
+            Some(Role::Sent(messages::notification("notifications/cancelled", example.message.clone()).to_string()))
+        }
+        "LoggingMessageNotificationParams" => {
+            Some(notified(call, &messages::notification("notifications/message", example.message.clone())))
+        }
+        "ProgressNotificationParams" => {
+            Some(notified(call, &messages::notification("notifications/progress", example.message.clone())))
+        }
+        "ResourceUpdatedNotificationParams" => {
+            let message = messages::notification("notifications/resources/updated", example.message.clone());
+            Some(notified("SubscriptionsListen", &message))
+        }
         _ if kind.ends_with("Notification") => {
             let to = if SUBSCRIBED.contains(&kind) { "SubscriptionsListen" } else { call };
-            let stream = event(&example.message);
-            let answer = Answer::events(vec![Piece::text(stream.clone())]);
-            Some(Role::Answered { to, answer, body: stream.into_bytes() })
+            Some(notified(to, &example.message))
         }
         _ if kind.ends_with("Error") && example.message.get("jsonrpc").is_some() => {
             Some(whole(call, 400, example.text.clone()))
@@ -161,6 +191,52 @@ fn role(example: &Example, examples: &[Example]) -> Option<Role> {
         }
         _ => None,
     }
+}
+
+/// Returns a result of a server with an example in it, and the type of the request that has such a result.
+fn result_with(kind: &str, part: &Value) -> Option<(&'static str, Value)> {
+    let asks = |requests: Value| ("CallTool", json!({ "resultType": "input_required", "inputRequests": requests }));
+    let asks_for = |method: &str, params: Value| asks(json!({ "a": { "method": method, "params": params } }));
+    let sampling = |params: Value| asks_for("sampling/createMessage", params);
+    let elicitation = |params: Value| asks_for("elicitation/create", params);
+    Some(match kind {
+        "AudioContent" | "EmbeddedResource" | "ImageContent" | "ResourceLink" | "TextContent" => {
+            ("CallTool", json!({ "content": [part] }))
+        }
+        "BlobResourceContents" | "TextResourceContents" => ("ReadResource", json!({ "contents": [part] })),
+        "Resource" => ("ListResources", json!({ "resources": [part] })),
+        "Tool" => ("ListTools", json!({ "tools": [part] })),
+        "ServerCapabilities" => ("Discover", json!({ "supportedVersions": [messages::MODERN], "capabilities": part })),
+        "InputRequests" => asks(part.clone()),
+        "CreateMessageRequest" | "ElicitRequest" | "ListRootsRequest" => asks(json!({ "a": part })),
+        "CreateMessageRequestParams" => sampling(part.clone()),
+        "ModelPreferences" => sampling(json!({ "messages": [], "modelPreferences": part })),
+        "SamplingMessage" => sampling(json!({ "messages": [part] })),
+        "ToolResultContent" | "ToolUseContent" => {
+            sampling(json!({ "messages": [{ "role": "user", "content": part }] }))
+        }
+        "ElicitRequestFormParams" | "ElicitRequestURLParams" => elicitation(part.clone()),
+        _ if kind.ends_with("Schema") => {
+            elicitation(json!({ "requestedSchema": { "type": "object", "properties": { "a": part } } }))
+        }
+        _ => return None,
+    })
+}
+
+/// Returns the parameters of a client with an example in them.
+fn params_with(kind: &str, part: &Value) -> Option<Map<String, Value>> {
+    let (name, value) = match kind {
+        "ClientCapabilities" => {
+            let mut meta = messages::meta();
+            meta.as_object_mut()?.insert("io.modelcontextprotocol/clientCapabilities".to_owned(), part.clone());
+            ("_meta", meta)
+        }
+        "InputResponses" => ("inputResponses", part.clone()),
+        "CreateMessageResult" | "ElicitResult" | "ListRootsResult" => ("inputResponses", json!({ "a": part })),
+        "Root" => ("inputResponses", json!({ "a": { "roots": [part] } })),
+        _ => return None,
+    };
+    Some(Map::from_iter([(name.to_owned(), value)]))
 }
 
 /// Returns what the examples need: every tool and prompt that they name.
