@@ -20,7 +20,8 @@ pub struct Rpc {
     /// The protocol of the messages.
     pub protocol: RpcProtocol,
     /// The revisions of MCP that clients may speak. Required for `mcp`, and not used for `json-rpc`. A request in another revision is
-    /// denied, also an `initialize` that asks for another one.
+    /// denied. An `initialize` that proposes another one, and a request without `MCP-Protocol-Version`, count as the newest listed revision
+    /// before 2026, and are denied if none is listed.
     #[serde(default)]
     pub revisions: Vec<McpRevision>,
     /// The origins of web pages whose requests are accepted, such as `https://chat.example.com`. Default: none, and every request
