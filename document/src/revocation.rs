@@ -38,7 +38,7 @@ pub struct Revoked {
     /// The client: all its tokens.
     #[serde(default)]
     pub client: Option<String>,
-    /// The name of an agent: all its credentials.
+    /// The name of an agent: all its credentials, and with `prior_actors: checked` all tokens in whose chain of actors it is.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Name>"))]
     pub agent: Option<String>,

@@ -578,3 +578,37 @@ fn a_provided_list_is_used_and_nothing_is_fetched() {
     assert!(worker.engine.provide_revocations(Some(b"{}")).is_err());
     assert!(Worker::new(document(json!({}))).engine.provide_revocations(None).is_err());
 }
+
+#[test]
+fn a_revoked_earlier_actor_is_rejected_wherever_the_entry_is() {
+    let agent = |name: &str| {
+        let actor = json!({ "issuer": "corp", "client_id": name, "actor": { "issuer": "corp", "sub": name } });
+        json!({ "owner": "o", "identity": actor })
+    };
+    let changes = |prior: &str| {
+        json!({
+            "delegation": { "prior_actors": prior }, "requirements": { "read": { "delegation": "allowed" } },
+            "agents": { "a": agent("a"), "b": agent("b") },
+        })
+    };
+    let entries = json!([{ "agent": "b", "reason": "incident 7" }]);
+    let chained = token("a", json!({ "act": { "sub": "a", "act": { "sub": "b" } } }));
+    let alone = token("a", json!({ "act": { "sub": "a" } }));
+    for (prior, expected) in [("checked", Some(Reason::ActorUnknown)), ("recorded", None)] {
+        let own = Worker::new(with(document(changes(prior)), json!({ "revoked": entries.clone() })));
+        let fetched = Worker::new(with(fetching(json!({})), changes(prior)));
+        fetched.serve(&list(NOW, json!([])));
+        let stream = fetched.stream(&chained);
+        assert_eq!(fetched.recheck(&stream), Ok(()));
+        fetched.at(10).serve(&list(NOW + 10, entries.clone()));
+        assert_eq!(fetched.recheck(&stream), expected.map_or(Ok(()), Err), "{prior}");
+        for (worker, rule) in [(&own, "revoked"), (&fetched, "revocations")] {
+            assert_eq!(worker.ask("/", &chained), expected, "{prior} {rule}");
+            assert_eq!(worker.ask("/", &alone), None, "{prior} {rule}");
+            if expected.is_some() {
+                let record = worker.record("/", &chained);
+                assert_eq!((&record["rule"], &record["revoked"]), (&json!(rule), &json!("incident 7")));
+            }
+        }
+    }
+}
