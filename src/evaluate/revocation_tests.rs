@@ -612,3 +612,28 @@ fn a_revoked_earlier_actor_is_rejected_wherever_the_entry_is() {
         }
     }
 }
+
+#[test]
+fn a_stream_ends_with_the_registration_of_the_client_or_the_subject_of_a_delegated_token() {
+    let actor = json!({ "issuer": "corp", "sub": "a", "clients": ["b"] });
+    let ends = json!({ "expires": "2027-01-15T08:00:20Z" });
+    let mut policy = document(json!({
+        "delegation": {},
+        "agents": {
+            "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "a", "actor": actor } },
+            "b": with(testing::agent("b"), ends.clone()),
+            "c": with(json!({ "owner": "o", "identity": { "issuer": "corp", "subject": "helper" } }), ends),
+        },
+    }));
+    policy["endpoints"][3]["delegation"] = json!("allowed");
+    let worker = Worker::new(policy);
+    let act = json!({ "sub": "a" });
+    let streams = [("b", "s", false), ("a", "helper", false), ("a", "s", true)].map(|(client, subject, lasts)| {
+        (worker.stream(&token(client, json!({ "sub": subject, "act": act.clone() }))), lasts)
+    });
+    for (stream, lasts) in streams {
+        assert_eq!(worker.at(19).recheck(&stream), Ok(()));
+        let expected = if lasts { Ok(()) } else { Err(Reason::AgentExpired) };
+        assert_eq!(worker.at(20).recheck(&stream), expected);
+    }
+}
