@@ -23,11 +23,12 @@ use super::issuer::issuer_of;
 use super::request::{Draft, Known, draft, rounds};
 use super::{Caller, Excluded, Kind, Operation, Rejected, State, Subject, TokenFacts, bindings, scopes};
 
-/// A token, and the key sets of issuers whose keys are fetched, by the issuer's name.
+/// A token, the key sets of issuers whose keys are fetched, by the issuer's name, and the list of revoked credentials that is fetched.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {
     pub(crate) token: &'a str,
     pub(crate) keys: &'a [(String, Vec<u8>)],
+    pub(crate) revocations: Option<&'a [u8]>,
 }
 
 /// Returns what is known about a token, and what it reaches.
@@ -140,7 +141,8 @@ impl<'a> Bearer<'a> {
             ..TokenFacts::default()
         };
         let policy = Arc::clone(&subject.loaded.policy);
-        let gate = Gate { policy, token: given.token.to_owned(), keys: given.keys, time: subject.time };
+        let Given { keys, revocations, .. } = given;
+        let gate = Gate { policy, token: given.token.to_owned(), keys, revocations, time: subject.time };
         let (signed_again, unbound, rejected) = (None, None, None);
         Self { subject, given: gate, signed_again, unbound, header, claims, facts, rejected, accepted: false }
     }
@@ -344,11 +346,12 @@ impl<'a> Bearer<'a> {
             let signed = self.given.token.rsplit_once('.').map_or("", |(signed, _)| signed);
             format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.signature(signed.as_bytes())))
         };
-        Ok(Gate { policy: compiled.policy, token, keys: self.given.keys, time: self.given.time })
+        let Gate { keys, revocations, time, .. } = self.given;
+        Ok(Gate { policy: compiled.policy, token, keys, revocations, time })
     }
 
     fn into_facts(self) -> TokenFacts {
-        let Self { subject, mut facts, rejected, accepted, .. } = self;
+        let Self { subject, given, mut facts, rejected, accepted, .. } = self;
         if let Some(reason) = rejected.filter(|_| !accepted) {
             facts.rejected = Some(Rejected { reason: reason.code(), title: reason.row().title });
             facts.verified = false;
@@ -363,8 +366,12 @@ impl<'a> Bearer<'a> {
         if facts.bound {
             facts.notes.push("its sender must prove to have the key or the certificate that it is bound to".to_owned());
         }
-        if subject.document.revocations.is_some() {
-            facts.notes.push("the revocations that the gate fetches are not known here".to_owned());
+        if subject.document.revocations.is_some() && given.revocations.is_none() {
+            facts.notes.push(
+                "the list of revoked credentials that the gate fetches is not known here, so the token may be revoked; give it with \
+                 `--revocations`"
+                    .to_owned(),
+            );
         }
         facts
     }

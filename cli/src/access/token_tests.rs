@@ -199,6 +199,7 @@ fn is_allowed_somehow(loaded: &Loaded, endpoint: &document::Endpoint, token: &st
                     certificate: None,
                     time: NOW,
                     keys: &[],
+                    revocations: None,
                 };
                 let Ok(is_allowed) = decide(&asked, None, |decision, _| matches!(decision, Decision::Allow(_))) else {
                     panic!("undecided")
@@ -219,7 +220,7 @@ fn the_report_and_the_engine_agree() {
         let subject = Subject::new(&loaded, NOW, None).unwrap();
         for _ in 0..3 {
             let text = random_token(&mut random, &key);
-            let (facts, caller) = token(&subject, Given { token: &text, keys: &[] }).unwrap();
+            let (facts, caller) = token(&subject, Given { token: &text, keys: &[], revocations: None }).unwrap();
             assert_eq!(facts.verified, facts.rejected.is_none(), "{facts:?}");
             // What a token of an agent reaches is among what the agent can reach.
             let all = crate::access::agents(&subject, None);
@@ -299,7 +300,7 @@ fn sign(key: &SigningKey, changes: Value) -> String {
 
 fn reaches(loaded: &Loaded, token: &str) -> (TokenFacts, Vec<String>) {
     let subject = Subject::new(loaded, NOW, None).unwrap();
-    let (facts, caller) = super::token(&subject, Given { token, keys: &[] }).unwrap();
+    let (facts, caller) = super::token(&subject, Given { token, keys: &[], revocations: None }).unwrap();
     (facts, caller.reaches.into_iter().map(|reached| reached.endpoint).collect())
 }
 
