@@ -106,7 +106,7 @@ pub struct RemoteRevocations {
     /// How old the list becomes before it is fetched again, from `1s` to `1h`. Default: `10s`.
     #[serde(default)]
     pub refresh: Option<Lifetime>,
-    /// How long a fetch may take, from `1s` to `30s`. Default: `5s`.
+    /// How long a fetch may take, from `1s` to `30s`, and not longer than `refresh`. Default: `5s`, or `refresh` if that is less.
     #[serde(default)]
     pub timeout: Option<Lifetime>,
     /// The value of the header `Authorization` in the request for the list, if the server requires one.
