@@ -21,7 +21,7 @@ use serde_json::{Value, json};
 use super::gate::{Answer, Gate, Sender, describe};
 use super::issuer::issuer_of;
 use super::request::{Draft, Known, draft, rounds};
-use super::{Caller, Excluded, Kind, Operation, Rejected, State, Subject, TokenFacts, bindings, scopes};
+use super::{Caller, Excluded, Kind, Operation, Rejected, State, Subject, TokenFacts, bindings, class_of, scopes};
 
 /// A token, the key sets of issuers whose keys are fetched, by the issuer's name, and the list of revoked credentials that is fetched.
 #[derive(Clone, Copy)]
@@ -74,8 +74,9 @@ pub(crate) fn token(subject: &Subject<'_>, given: Given<'_>) -> Result<(TokenFac
         }
     }
     let agent = bearer.facts.agent.clone();
-    let owner = agent.as_ref().and_then(|agent| subject.document.agents.get(agent)).map(|agent| agent.owner.clone());
-    let caller = Caller { agent, kind: Kind::Token, owner, state: State::Active, reaches, cannot_reach };
+    let raw = agent.as_ref().and_then(|agent| subject.document.agents.get(agent));
+    let (each, owner) = (raw.and_then(class_of), raw.map(|agent| agent.owner.clone()));
+    let caller = Caller { agent, kind: Kind::Token, each, owner, state: State::Active, reaches, cannot_reach };
     Ok((bearer.into_facts(), caller))
 }
 
