@@ -16,6 +16,9 @@ use crate::testing::{self, NOW, SECRET, with};
 use std::rc::Rc;
 use std::sync::Arc;
 
+#[path = "revocation_chain_tests.rs"]
+mod chains;
+
 fn document(changes: Value) -> Value {
     let endpoint = |id: &str, path: &str, more: Value| {
         with(json!({ "id": id, "methods": ["GET"], "path": path, "effect": "read", "scopes": "none" }), more)
@@ -542,31 +545,6 @@ fn a_policy_that_is_in_force_again_applies_its_own_entries_only() {
 }
 
 #[test]
-fn a_stream_ends_with_the_registration_of_an_earlier_actor() {
-    let agent = |name: &str, changes: Value| {
-        let actor = json!({ "issuer": "corp", "client_id": name, "actor": { "issuer": "corp", "sub": name } });
-        with(json!({ "owner": "o", "identity": actor }), changes)
-    };
-    let mut policy = document(json!({
-        "delegation": { "prior_actors": "checked" },
-        "agents": { "a": agent("a", json!({})), "b": agent("b", json!({ "expires": "2027-01-15T08:00:20Z" })) },
-    }));
-    policy["endpoints"][3]["delegation"] = json!("allowed");
-    let store = Rc::new(MemoryStore::default());
-    let older = Arc::new(testing::policy(policy.clone()));
-    let worker = Worker::joining(&older, &store, 1);
-    let stream = worker.stream(&token("a", json!({ "act": { "sub": "a", "act": { "sub": "b" } } })));
-    assert_eq!(worker.at(1).recheck(&stream), Ok(()));
-    let mut newer = policy;
-    newer["agents"]["b"]["suspended"] = json!(true);
-    let _newest = Worker::joining(&Arc::new(testing::policy(newer)), &store, 2);
-    assert_eq!(worker.at(2).recheck(&stream), Err(Reason::ActorUnknown));
-    let worker = Worker::joining(&older, &store, 3);
-    assert_eq!(worker.at(19).recheck(&stream), Ok(()));
-    assert_eq!(worker.at(20).recheck(&stream), Err(Reason::ActorUnknown));
-}
-
-#[test]
 fn a_provided_list_is_used_and_nothing_is_fetched() {
     let worker = Worker::new(fetching(json!({})));
     let token = token("a", json!({}));
@@ -577,63 +555,4 @@ fn a_provided_list_is_used_and_nothing_is_fetched() {
     assert!(worker.engine.fetch_documents().unwrap().calls.is_empty());
     assert!(worker.engine.provide_revocations(Some(b"{}")).is_err());
     assert!(Worker::new(document(json!({}))).engine.provide_revocations(None).is_err());
-}
-
-#[test]
-fn a_revoked_earlier_actor_is_rejected_wherever_the_entry_is() {
-    let agent = |name: &str| {
-        let actor = json!({ "issuer": "corp", "client_id": name, "actor": { "issuer": "corp", "sub": name } });
-        json!({ "owner": "o", "identity": actor })
-    };
-    let changes = |prior: &str| {
-        json!({
-            "delegation": { "prior_actors": prior }, "requirements": { "read": { "delegation": "allowed" } },
-            "agents": { "a": agent("a"), "b": agent("b") },
-        })
-    };
-    let entries = json!([{ "agent": "b", "reason": "incident 7" }]);
-    let chained = token("a", json!({ "act": { "sub": "a", "act": { "sub": "b" } } }));
-    let alone = token("a", json!({ "act": { "sub": "a" } }));
-    for (prior, expected) in [("checked", Some(Reason::ActorUnknown)), ("recorded", None)] {
-        let own = Worker::new(with(document(changes(prior)), json!({ "revoked": entries.clone() })));
-        let fetched = Worker::new(with(fetching(json!({})), changes(prior)));
-        fetched.serve(&list(NOW, json!([])));
-        let stream = fetched.stream(&chained);
-        assert_eq!(fetched.recheck(&stream), Ok(()));
-        fetched.at(10).serve(&list(NOW + 10, entries.clone()));
-        assert_eq!(fetched.recheck(&stream), expected.map_or(Ok(()), Err), "{prior}");
-        for (worker, rule) in [(&own, "revoked"), (&fetched, "revocations")] {
-            assert_eq!(worker.ask("/", &chained), expected, "{prior} {rule}");
-            assert_eq!(worker.ask("/", &alone), None, "{prior} {rule}");
-            if expected.is_some() {
-                let record = worker.record("/", &chained);
-                assert_eq!((&record["rule"], &record["revoked"]), (&json!(rule), &json!("incident 7")));
-            }
-        }
-    }
-}
-
-#[test]
-fn a_stream_ends_with_the_registration_of_the_client_or_the_subject_of_a_delegated_token() {
-    let actor = json!({ "issuer": "corp", "sub": "a", "clients": ["b"] });
-    let ends = json!({ "expires": "2027-01-15T08:00:20Z" });
-    let mut policy = document(json!({
-        "delegation": {},
-        "agents": {
-            "a": { "owner": "o", "identity": { "issuer": "corp", "client_id": "a", "actor": actor } },
-            "b": with(testing::agent("b"), ends.clone()),
-            "c": with(json!({ "owner": "o", "identity": { "issuer": "corp", "subject": "helper" } }), ends),
-        },
-    }));
-    policy["endpoints"][3]["delegation"] = json!("allowed");
-    let worker = Worker::new(policy);
-    let act = json!({ "sub": "a" });
-    let streams = [("b", "s", false), ("a", "helper", false), ("a", "s", true)].map(|(client, subject, lasts)| {
-        (worker.stream(&token(client, json!({ "sub": subject, "act": act.clone() }))), lasts)
-    });
-    for (stream, lasts) in streams {
-        assert_eq!(worker.at(19).recheck(&stream), Ok(()));
-        let expected = if lasts { Ok(()) } else { Err(Reason::AgentExpired) };
-        assert_eq!(worker.at(20).recheck(&stream), expected);
-    }
 }
