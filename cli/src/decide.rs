@@ -34,6 +34,8 @@ pub(crate) struct Asked<'a> {
     pub(crate) time: u64,
     /// The key sets of issuers whose keys are fetched, by the issuer's name in the policy.
     pub(crate) keys: &'a [(String, Vec<u8>)],
+    /// The list of revoked credentials that the gate fetches.
+    pub(crate) revocations: Option<&'a [u8]>,
 }
 
 /// Why a request cannot be decided.
@@ -42,6 +44,8 @@ pub(crate) enum Undecidable {
     Body,
     /// A key set cannot be used. The message names its issuer.
     Keys(String),
+    /// The list of revoked credentials cannot be used.
+    Revocations(String),
 }
 
 /// Decides the request and passes the decision to `then`.
@@ -68,6 +72,9 @@ pub(crate) fn decide<T>(
     clock.set(now);
     for (issuer, set) in asked.keys {
         engine.provide_keys(issuer, set).map_err(|problem| Undecidable::Keys(format!("{issuer}: {problem}")))?;
+    }
+    if let Some(list) = asked.revocations {
+        engine.provide_revocations(Some(list)).map_err(Undecidable::Revocations)?;
     }
     let outcome = match trace.as_deref_mut() {
         Some(trace) => engine.explain(request, trace),

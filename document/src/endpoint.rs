@@ -56,7 +56,8 @@ pub struct Requirement {
     #[serde(default)]
     pub signature: Option<SignatureAsked>,
     /// The credential that authenticates the caller, or a list of credentials of which one is enough. Each credential of the list
-    /// that a request contains must be valid and belong to the same agent. Default: `token`.
+    /// that a request contains must be valid and belong to the same agent. A client certificate next to another credential is ignored if it
+    /// identifies no agent, and denied if it cannot be read, has expired, or has a SPIFFE ID and another URI. Default: `token`.
     #[serde(default)]
     pub authenticate: Option<Authentication>,
     /// Whether tokens with an actor (`act`) are accepted, and requests made for somebody else. Default: `none`.
@@ -168,7 +169,9 @@ pub struct Endpoint {
     #[serde(default)]
     pub signature: Option<SignatureAsked>,
     /// The credential that authenticates the caller, or a list of credentials of which one is enough. Each credential of the list
-    /// that a request contains must be valid and belong to the same agent. Default: the requirement of the effect, or else `token`.
+    /// that a request contains must be valid and belong to the same agent. A client certificate next to another credential is ignored if it
+    /// identifies no agent, because it is of an unknown workload, another trust domain, a proxy or an authority; one that cannot be read,
+    /// has expired, or has a SPIFFE ID and another URI is denied. Default: the requirement of the effect, or else `token`.
     #[serde(default)]
     pub authenticate: Option<Authentication>,
     /// `false` if a signed request may be accepted more than once, which requires the effect `read`. Default: a signed request is

@@ -38,7 +38,7 @@ pub struct Revoked {
     /// The client: all its tokens.
     #[serde(default)]
     pub client: Option<String>,
-    /// The name of an agent: all its credentials.
+    /// The name of an agent: all its credentials, and with `prior_actors: checked` all tokens in whose chain of actors it is.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::Name>"))]
     pub agent: Option<String>,
@@ -106,7 +106,7 @@ pub struct RemoteRevocations {
     /// How old the list becomes before it is fetched again, from `1s` to `1h`. Default: `10s`.
     #[serde(default)]
     pub refresh: Option<Lifetime>,
-    /// How long a fetch may take, from `1s` to `30s`. Default: `5s`.
+    /// How long a fetch may take, from `1s` to `30s`, and not longer than `refresh`. Default: `5s`, or `refresh` if that is less.
     #[serde(default)]
     pub timeout: Option<Lifetime>,
     /// The value of the header `Authorization` in the request for the list, if the server requires one.

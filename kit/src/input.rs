@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::str::FromStr;
 
-/// The most bytes that are read from a file or from standard input.
+/// The most bytes that are read from a file or from standard input, unless a larger value is expected.
 const MAX_BYTES: u64 = 1 << 20;
 
 /// The source of an argument's value.
@@ -75,6 +75,14 @@ impl Input {
     /// # Errors
     /// Returns a sentence that names the source.
     pub fn bytes(&self) -> Result<Vec<u8>, String> {
+        self.bytes_up_to(MAX_BYTES)
+    }
+
+    /// Returns the value as unchanged bytes, of which a file or standard input may have as many as this.
+    ///
+    /// # Errors
+    /// Returns a sentence that names the source.
+    pub fn bytes_up_to(&self, most: u64) -> Result<Vec<u8>, String> {
         let bytes = match self {
             Self::Text(text) => Ok(text.clone().into_bytes()),
             Self::Environment(name) => match std::env::var(name) {
@@ -83,9 +91,9 @@ impl Input {
                 Err(std::env::VarError::NotUnicode(_)) => Err("is not UTF-8 text".to_owned()),
             },
             Self::File(file) => {
-                File::open(file).map_err(|error| unreadable(&error)).and_then(|file| bounded(file, MAX_BYTES))
+                File::open(file).map_err(|error| unreadable(&error)).and_then(|file| bounded(file, most))
             }
-            Self::Stdin => bounded(io::stdin().lock(), MAX_BYTES),
+            Self::Stdin => bounded(io::stdin().lock(), most),
         };
         bytes.map_err(|problem| format!("{self} {problem}"))
     }

@@ -60,7 +60,8 @@ impl<'a> Evaluation<'a, '_> {
     ///
     /// # Errors
     /// [`Reason::CertificateAgent`] for a certificate of another agent, or of another workload of its class, and
-    /// [`Reason::CertificateName`] for one that cannot be read or has expired: it could be that of another agent.
+    /// [`Reason::CertificateName`] for one that cannot be read, has several URIs with a SPIFFE ID among them, or has expired: it could be
+    /// that of another agent.
     pub(super) fn certificate_of_caller(&self, endpoint: &Endpoint) -> Result<Option<VerifiedCertificate<'a>>, Reason> {
         let Facts { policy, request, certificate, caller, .. } = &self.facts;
         let (Some(_), Some(_), Some(caller)) = (&policy.certificates, request.certificate, caller) else {
@@ -71,7 +72,7 @@ impl<'a> Evaluation<'a, '_> {
         if !endpoint.accepts(Authenticate::Certificate) && !is_delegated {
             return Ok(None);
         }
-        let certificate = certificate.filter(|own| !own.has_expired()).ok_or(Reason::CertificateName)?;
+        let certificate = certificate.filter(|own| !own.is_unclear()).ok_or(Reason::CertificateName)?;
         match policy.agents.find_certificate(&certificate) {
             Ok(agent) if caller.agent.is_some_and(|own| std::ptr::eq(own, agent)) => {
                 // Each workload of a class is a separate agent.

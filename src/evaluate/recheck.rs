@@ -98,6 +98,10 @@ impl Engine {
         if let Some(agent) = agent {
             agent.registered(now)?;
         }
+        let delegated = stream.token.as_deref().filter(|token| token.is_delegated());
+        if let Some((token, agent)) = delegated.zip(agent) {
+            policy.agents.check_others(token, agent, now).map_err(|(_, reason)| reason)?;
+        }
         let prior: Vec<_> = stream.prior.iter().filter_map(|agent| policy.agents.get(*agent)).collect();
         if prior.iter().any(|agent| agent.registered(now).is_err()) {
             return Err(Reason::ActorUnknown);

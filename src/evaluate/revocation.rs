@@ -181,9 +181,6 @@ impl<'p> Presented<'p> {
         let own = Rule::Policy("revoked");
         if let Some(newest) = lists.newest {
             self.look_up(newest, own, policy, moment)?;
-            if self.prior.iter().any(|agent| self.revokes(newest, agent, moment).is_some()) {
-                return Err(Refused { reason: Reason::ActorUnknown, rule: own, why: None });
-            }
         }
         let Some(rules) = &policy.revocation else { return Ok(()) };
         let issuer = self.token.as_ref().map(|token| token.issuer_id());
@@ -223,9 +220,11 @@ impl<'p> Presented<'p> {
         }
         let delegated = token.filter(|token| token.is_delegated());
         let parties = delegated.into_iter().flat_map(|token| policy.agents.parties(token));
-        for agent in self.agent.into_iter().chain(parties) {
+        let own = self.agent.into_iter().chain(parties).map(|agent| (agent, Reason::AgentSuspended));
+        let prior = self.prior.iter().map(|agent| (*agent, Reason::ActorUnknown));
+        for (agent, reason) in own.chain(prior) {
             if let Some(found) = self.revokes(list, agent, moment) {
-                return Err(Refused { reason: Reason::AgentSuspended, rule, why: found.reason.map(Into::into) });
+                return Err(Refused { reason, rule, why: found.reason.map(Into::into) });
             }
         }
         Ok(())

@@ -16,6 +16,9 @@ use crate::testing::{self, NOW, SECRET, with};
 use std::rc::Rc;
 use std::sync::Arc;
 
+#[path = "revocation_chain_tests.rs"]
+mod chains;
+
 fn document(changes: Value) -> Value {
     let endpoint = |id: &str, path: &str, more: Value| {
         with(json!({ "id": id, "methods": ["GET"], "path": path, "effect": "read", "scopes": "none" }), more)
@@ -539,31 +542,6 @@ fn a_policy_that_is_in_force_again_applies_its_own_entries_only() {
     drop(ended);
     other.at(22).ask("/", &revoked);
     assert_eq!(worker.at(22).ask("/", &revoked), Some(Reason::AgentSuspended));
-}
-
-#[test]
-fn a_stream_ends_with_the_registration_of_an_earlier_actor() {
-    let agent = |name: &str, changes: Value| {
-        let actor = json!({ "issuer": "corp", "client_id": name, "actor": { "issuer": "corp", "sub": name } });
-        with(json!({ "owner": "o", "identity": actor }), changes)
-    };
-    let mut policy = document(json!({
-        "delegation": { "prior_actors": "checked" },
-        "agents": { "a": agent("a", json!({})), "b": agent("b", json!({ "expires": "2027-01-15T08:00:20Z" })) },
-    }));
-    policy["endpoints"][3]["delegation"] = json!("allowed");
-    let store = Rc::new(MemoryStore::default());
-    let older = Arc::new(testing::policy(policy.clone()));
-    let worker = Worker::joining(&older, &store, 1);
-    let stream = worker.stream(&token("a", json!({ "act": { "sub": "a", "act": { "sub": "b" } } })));
-    assert_eq!(worker.at(1).recheck(&stream), Ok(()));
-    let mut newer = policy;
-    newer["agents"]["b"]["suspended"] = json!(true);
-    let _newest = Worker::joining(&Arc::new(testing::policy(newer)), &store, 2);
-    assert_eq!(worker.at(2).recheck(&stream), Err(Reason::ActorUnknown));
-    let worker = Worker::joining(&older, &store, 3);
-    assert_eq!(worker.at(19).recheck(&stream), Ok(()));
-    assert_eq!(worker.at(20).recheck(&stream), Err(Reason::ActorUnknown));
 }
 
 #[test]

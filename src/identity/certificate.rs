@@ -37,6 +37,8 @@ enum Holder<'c> {
     Named,
     /// Nobody, for this reason.
     Nobody(&'static str),
+    /// Nobody, because it has several URIs, one of which at least is a SPIFFE ID. Others could read any of them.
+    Several,
     /// Nobody any more, because its validity has ended.
     Expired,
 }
@@ -71,7 +73,7 @@ impl CertificateRules {
             };
         }
         // X509-SVID, section 2.
-        let [uri] = &*names.uris else { return Holder::Nobody("it has a SPIFFE ID and another URI") };
+        let [uri] = &*names.uris else { return Holder::Several };
         match SpiffeId::parse(uri) {
             None => Holder::Nobody("its URI is not a valid SPIFFE ID"),
             Some(_) if self.proxies.contains(uri) => Holder::Proxy(uri),
@@ -91,7 +93,7 @@ impl<'c> VerifiedCertificate<'c> {
     pub(crate) fn spiffe_id(&self) -> Option<&'c str> {
         match self.holder {
             Holder::Workload(id) => Some(id),
-            Holder::Proxy(_) | Holder::Named | Holder::Nobody(_) | Holder::Expired => None,
+            Holder::Proxy(_) | Holder::Named | Holder::Nobody(_) | Holder::Several | Holder::Expired => None,
         }
     }
 
@@ -100,9 +102,10 @@ impl<'c> VerifiedCertificate<'c> {
         self.contents.not_after
     }
 
-    /// Returns whether it identified somebody until its validity ended.
-    pub(crate) fn has_expired(&self) -> bool {
-        self.holder == Holder::Expired
+    /// Returns whether it could be the certificate of an agent, although it identifies nobody: it has expired, or has several URIs, one of
+    /// which at least is a SPIFFE ID.
+    pub(crate) fn is_unclear(&self) -> bool {
+        matches!(self.holder, Holder::Several | Holder::Expired)
     }
 
     /// Returns whether it is the certificate of a proxy. The client has none then.
@@ -114,6 +117,7 @@ impl<'c> VerifiedCertificate<'c> {
     pub(crate) fn fault(&self) -> Option<&'static str> {
         match self.holder {
             Holder::Nobody(why) => Some(why),
+            Holder::Several => Some("it has a SPIFFE ID and another URI"),
             Holder::Expired => Some("it has expired"),
             Holder::Workload(_) | Holder::Proxy(_) | Holder::Named => None,
         }
@@ -134,7 +138,7 @@ impl<'c> VerifiedCertificate<'c> {
     pub(crate) fn shown(&self) -> (Option<&'c str>, Option<&'c str>, Option<&'c str>) {
         match self.holder {
             Holder::Workload(id) | Holder::Proxy(id) => (Some(id), None, None),
-            Holder::Named | Holder::Nobody(_) | Holder::Expired => {
+            Holder::Named | Holder::Nobody(_) | Holder::Several | Holder::Expired => {
                 let Names { uris, dns, .. } = &self.contents.names;
                 (None, uris.first().map(|uri| &**uri), dns.first().map(|name| &**name))
             }

@@ -82,14 +82,34 @@ fn an_authority_identifies_nobody() {
 }
 
 #[test]
+fn a_certificate_that_could_be_that_of_an_agent_is_unclear() {
+    let is_unclear = |uris: &[&str], is_authority: bool| {
+        let presented =
+            Certificate { uris, dns: &["agent.example.com"], is_authority, ..Certificate::default() }.presented();
+        rules(true).verify(&presented, NOW).unwrap().is_unclear()
+    };
+    let foreign = "spiffe://example.com/ns/prod/agent";
+    for several in [&[ID, ID][..], &[ID, foreign], &[foreign, ID], &["urn:A", ID], &["spiffe://example.org/proxy", ID]]
+    {
+        assert!(is_unclear(several, false), "{several:?}");
+    }
+    for clear in
+        [&[ID][..], &[], &["urn:A", "urn:B"], &[foreign], &["SPIFFE://x/agent"], &["spiffe://example.org/proxy"]]
+    {
+        assert!(!is_unclear(clear, false), "{clear:?}");
+    }
+    assert!(!is_unclear(&[ID], true), "an authority is no agent");
+}
+
+#[test]
 fn after_its_last_second_a_certificate_identifies_nobody() {
     let dates = ["261120120000Z", "261121120000Z"].map(|date| element(0x17, &[date.as_bytes().to_vec()]));
     for (uris, dns) in [(&[ID][..], &[][..]), (&[], &["agent.example.com"])] {
         let presented = Certificate { uris, dns, dates: Some(&dates), ..Certificate::default() }.presented();
         let at = |now: Timestamp| rules(true).verify(&presented, now).unwrap();
-        assert!(at(NOW).names_somebody() && !at(NOW).has_expired());
+        assert!(at(NOW).names_somebody() && !at(NOW).is_unclear());
         let late = at(Timestamp::from_nanos(NOW.as_nanos() + 1));
-        assert!(late.has_expired() && !late.names_somebody());
+        assert!(late.is_unclear() && !late.names_somebody());
         assert_eq!((late.fault(), late.spiffe_id(), late.other_names()), (Some("it has expired"), None, None));
     }
     // The clients of a proxy are never known by its certificate, so a token that is bound to it never counts.

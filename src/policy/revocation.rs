@@ -270,11 +270,18 @@ fn times(
     let remote_place = place.field("remote");
     let refresh = remote_place.field("refresh");
     let refresh = bounded(refresh, remote.refresh, USUAL_REFRESH, seconds(1), seconds(3_600), "`1s` to `1h`");
-    let timeout = remote_place.field("timeout");
-    let timeout = bounded(timeout, remote.timeout, USUAL_TIMEOUT, seconds(1), seconds(30), "`1s` to `30s`");
+    let of_timeout = remote_place.field("timeout");
+    // A `refresh` that is too short is already an error.
+    let usual = USUAL_TIMEOUT.min(refresh).max(seconds(1));
+    let timeout = bounded(of_timeout.clone(), remote.timeout, usual, seconds(1), seconds(30), "`1s` to `30s`");
     let stale = place.field("stale_after");
     let form = "at least `refresh`, and at most `24h`";
     let stale = bounded(stale, stale_after, USUAL_STALE.max(refresh), refresh, seconds(86_400), form);
+    if timeout > refresh && findings.errors.len() == errors {
+        let message = "this is longer than `refresh`; the next fetch begins after the one before has ended, so entries could apply later than \
+                       `refresh` and `timeout` together; shorten this, or lengthen `refresh`";
+        findings.error(of_timeout, message);
+    }
     (findings.errors.len() == errors).then_some([refresh, timeout, stale])
 }
 

@@ -154,6 +154,15 @@ fn times_have_defaults_and_bounds() {
         let errors = errors(json!({ "revocations": remote(changes) }));
         assert!(errors.len() == 1 && errors[0].starts_with(place), "{errors:?}");
     }
+    for (refresh, timeout) in [("1s", 1), ("3s", 3), ("5s", 5), ("1h", 5)] {
+        let policy = compile(json!({ "revocations": remote(json!({ "refresh": refresh })) })).0.unwrap();
+        assert_eq!(source(&policy).timeout, Duration::from_secs(timeout), "{refresh}");
+    }
+    for (timeout, is_valid) in [("9s", true), ("10s", true), ("11s", false)] {
+        let errors = errors(json!({ "revocations": remote(json!({ "timeout": timeout })) }));
+        assert_eq!(errors.is_empty(), is_valid, "{errors:?}");
+        assert!(is_valid || errors[0].starts_with("revocations.remote.timeout: this is longer than `refresh`"));
+    }
     for (stale, is_valid) in [("10s", true), ("9s", false), ("24h", true), ("25h", false)] {
         let revocations = with(remote(json!({})), json!({ "stale_after": stale }));
         assert_eq!(errors(json!({ "revocations": revocations })).is_empty(), is_valid, "{stale}");

@@ -178,8 +178,8 @@ impl Workloads {
                 if !is_dns_name(dns) {
                     findings.error(
                         place.field("dns"),
-                        "invalid DNS name; expected labels of lower-case letters, digits and hyphens, without a wildcard and without a dot \
-                         at the end, such as `agent.example.com`",
+                        "invalid DNS name; expected labels of lower-case letters, digits, `-` and `_`, without a wildcard and without a dot at \
+                         the end, such as `agent.example.com`",
                     );
                 }
                 self.by_dns.insert(dns.as_str().into(), position)

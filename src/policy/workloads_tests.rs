@@ -111,9 +111,12 @@ fn names_of_certificates_are_one_uri_or_one_dns_name() {
     ] {
         one_error(&named(name), &format!("agents.w0.identity.certificate{place}"), says);
     }
-    for name in
-        [json!({ "uri": "urn:example:agent" }), json!({ "uri": "https://example.com/a" }), json!({ "dns": "a" })]
-    {
+    for name in [
+        json!({ "uri": "urn:example:agent" }),
+        json!({ "uri": "https://example.com/a" }),
+        json!({ "dns": "a" }),
+        json!({ "dns": "agent_7.a-b.example" }),
+    ] {
         assert_eq!(errors(&named(name.clone())), [""; 0], "{name}");
         let both = agents(&[json!({ "certificate": name }), json!({ "certificate": name })]);
         one_error(&both, "agents.w1.identity.certificate", "agent `w0` has the same");

@@ -6,7 +6,7 @@ use callgate_kit::moment::Moment;
 
 use super::request::Known;
 use super::roles::{Held, applies};
-use super::{Caller, Excluded, Kind, Operation, State, Subject, bindings, scopes};
+use super::{Caller, Excluded, Kind, Operation, State, Subject, bindings, class_of, scopes};
 
 /// Returns what agents can reach: all of them, or only the one of this name. Public endpoints come first, and unregistered clients last.
 pub(crate) fn agents(subject: &Subject<'_>, only: Option<&str>) -> Vec<Caller> {
@@ -30,8 +30,8 @@ pub(crate) fn agents(subject: &Subject<'_>, only: Option<&str>) -> Vec<Caller> {
 fn anyone(subject: &Subject<'_>) -> Option<Caller> {
     let public = subject.endpoints().filter(|(endpoint, _)| endpoint.is_public());
     let reaches = public.map(|(endpoint, raw)| subject.reached(endpoint, raw, None, Known::default())).collect();
-    let (agent, owner) = (None, None);
-    Some(Caller { agent, kind: Kind::Anyone, owner, state: State::Active, reaches, cannot_reach: Vec::new() })
+    let (agent, each, owner, cannot_reach) = (None, None, None, Vec::new());
+    Some(Caller { agent, kind: Kind::Anyone, each, owner, state: State::Active, reaches, cannot_reach })
 }
 
 fn caller(subject: &Subject<'_>, of: Option<(&Agent, &document::Agent)>) -> Caller {
@@ -108,6 +108,7 @@ fn caller(subject: &Subject<'_>, of: Option<(&Agent, &document::Agent)>) -> Call
     Caller {
         agent: name.map(str::to_owned),
         kind,
+        each: raw.and_then(class_of),
         owner: raw.map(|raw| raw.owner.clone()),
         state,
         reaches,

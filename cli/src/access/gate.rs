@@ -14,6 +14,8 @@ pub(super) struct Gate<'a> {
     pub(super) policy: Arc<Policy>,
     pub(super) token: String,
     pub(super) keys: &'a [(String, Vec<u8>)],
+    /// The list of revoked credentials that the gate fetches, if it is known.
+    pub(super) revocations: Option<&'a [u8]>,
     /// Seconds since 1970.
     pub(super) time: u64,
 }
@@ -40,6 +42,7 @@ impl Gate<'_> {
             certificate: None,
             time: self.time,
             keys: self.keys,
+            revocations: self.revocations,
         };
         let mut trace = Trace::new();
         let decided = decide(&asked, Some(&mut trace), |decision, _| {
@@ -51,6 +54,7 @@ impl Gate<'_> {
             Ok((is_allowed, agent)) => Ok(Answer { is_allowed, agent, trace }),
             Err(Undecidable::Body) => Err("a request to an endpoint cannot be decided".to_owned()),
             Err(Undecidable::Keys(problem)) => Err(format!("--keys: {problem}")),
+            Err(Undecidable::Revocations(problem)) => Err(format!("--revocations: {problem}")),
         }
     }
 }

@@ -12,11 +12,14 @@
 //! | `callers` | one entry for each agent; one in all with a token |
 //! | `callers[].agent` | the name; `null` for unregistered clients, and for everyone |
 //! | `callers[].kind` | `agent`, `unregistered`, `anyone` (public endpoints) or `token` |
+//! | `callers[].each` | `workload` or `client` if the agent is a class of which each counts by itself in limits per agent; else `null` |
 //! | `callers[].owner` | the owner in the policy, or `null` |
 //! | `callers[].state` | `active`, `suspended` (also if an entry of `revoked` names the agent) or `expired` |
 //! | `callers[].reaches` | the endpoints that it can reach |
 //! | `reaches[].endpoint`, `.methods`, `.hosts`, `.path`, `.effect` | the endpoint |
 //! | `reaches[].observed` | whether denials there are only recorded |
+//! | `reaches[].agents` | the agents and groups that the endpoint lists, or `null` if it lists none |
+//! | `reaches[].streams` | `recheck` if the credentials of open streams are checked again; else `null` |
 //! | `reaches[].credentials` | the kinds of credentials of which one is needed; empty if none is |
 //! | `reaches[].bound_token`, `.signature` | whether a token must be bound to a key; `required`, `optional` or `null` |
 //! | `reaches[].scopes` | `all`: all are needed; `any`: lists, of each of which one is needed |
@@ -100,6 +103,8 @@ pub(crate) struct Rejected {
 pub(crate) struct Caller {
     pub(crate) agent: Option<String>,
     pub(crate) kind: Kind,
+    /// The members of a class, each of which counts by itself.
+    pub(crate) each: Option<&'static str>,
     pub(crate) owner: Option<String>,
     pub(crate) state: State,
     pub(crate) reaches: Vec<Reached>,
@@ -114,6 +119,15 @@ pub(crate) enum Kind {
     Anyone,
     Token,
     Unregistered,
+}
+
+/// Returns what the members of an agent's class are, each of which counts by itself. `None` if the agent is no class.
+pub(crate) fn class_of(agent: &callgate::document::Agent) -> Option<&'static str> {
+    let identity = agent.identity.as_ref()?;
+    if identity.each.is_some() {
+        return Some("client");
+    }
+    identity.spiffe.as_deref().filter(|id| id.ends_with("/*")).map(|_| "workload")
 }
 
 /// Whether a registration is valid.
@@ -134,6 +148,8 @@ pub(crate) struct Reached {
     pub(crate) path: String,
     pub(crate) effect: &'static str,
     pub(crate) observed: bool,
+    pub(crate) agents: Option<Vec<String>>,
+    pub(crate) streams: Option<&'static str>,
     pub(crate) credentials: Vec<&'static str>,
     pub(crate) bound_token: bool,
     pub(crate) signature: Option<&'static str>,
@@ -246,6 +262,8 @@ impl<'a> Subject<'a> {
             path: raw.path.clone(),
             effect: raw.effect.name(),
             observed: self.observes(endpoint),
+            agents: raw.agents.clone(),
+            streams: raw.streams.map(|callgate::document::Streams::Recheck| "recheck"),
             credentials: if public {
                 Vec::new()
             } else {

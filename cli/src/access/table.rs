@@ -74,12 +74,13 @@ pub(super) fn title(caller: &Caller) -> String {
         Kind::Unregistered => "unregistered clients".to_owned(),
     };
     let owner = caller.owner.as_ref().map(|owner| format!(" ({owner})")).unwrap_or_default();
+    let each = caller.each.map(|each| format!(", each {each} counts by itself")).unwrap_or_default();
     let state = match caller.state {
         State::Active => "",
         State::Expired => ": EXPIRED, every request is denied",
         State::Suspended => ": SUSPENDED, every request is denied",
     };
-    escape::text(&format!("{who}{owner}{state}")).to_string()
+    escape::text(&format!("{who}{owner}{each}{state}")).to_string()
 }
 
 /// Returns what a request to an endpoint takes, in parts.
@@ -88,6 +89,7 @@ pub(super) fn takes(reached: &Reached) -> Vec<String> {
     if reached.observed {
         parts.push("only observed: every request is forwarded".to_owned());
     }
+    parts.extend(reached.agents.as_ref().map(|agents| format!("only for {}", agents.join(" or "))));
     if !reached.credentials.is_empty() {
         parts.push(reached.credentials.join(" or "));
     }
@@ -102,6 +104,7 @@ pub(super) fn takes(reached: &Reached) -> Vec<String> {
     if reached.delegation != "none" {
         parts.push(format!("delegation {}", reached.delegation));
     }
+    parts.extend(reached.streams.map(|_| "open streams are checked again".to_owned()));
     parts.extend(reached.limits.iter().map(|limit| {
         let whose = limit.numbers_of.as_ref().map(|whose| format!(" ({whose})")).unwrap_or_default();
         format!("limit {}: {}, burst {}, per {}{whose}", limit.name, limit.rate, limit.burst, limit.per.join(" and "))

@@ -21,13 +21,14 @@ use serde_json::{Value, json};
 use super::gate::{Answer, Gate, Sender, describe};
 use super::issuer::issuer_of;
 use super::request::{Draft, Known, draft, rounds};
-use super::{Caller, Excluded, Kind, Operation, Rejected, State, Subject, TokenFacts, bindings, scopes};
+use super::{Caller, Excluded, Kind, Operation, Rejected, State, Subject, TokenFacts, bindings, class_of, scopes};
 
-/// A token, and the key sets of issuers whose keys are fetched, by the issuer's name.
+/// A token, the key sets of issuers whose keys are fetched, by the issuer's name, and the list of revoked credentials that is fetched.
 #[derive(Clone, Copy)]
 pub(crate) struct Given<'a> {
     pub(crate) token: &'a str,
     pub(crate) keys: &'a [(String, Vec<u8>)],
+    pub(crate) revocations: Option<&'a [u8]>,
 }
 
 /// Returns what is known about a token, and what it reaches.
@@ -73,8 +74,9 @@ pub(crate) fn token(subject: &Subject<'_>, given: Given<'_>) -> Result<(TokenFac
         }
     }
     let agent = bearer.facts.agent.clone();
-    let owner = agent.as_ref().and_then(|agent| subject.document.agents.get(agent)).map(|agent| agent.owner.clone());
-    let caller = Caller { agent, kind: Kind::Token, owner, state: State::Active, reaches, cannot_reach };
+    let raw = agent.as_ref().and_then(|agent| subject.document.agents.get(agent));
+    let (each, owner) = (raw.and_then(class_of), raw.map(|agent| agent.owner.clone()));
+    let caller = Caller { agent, kind: Kind::Token, each, owner, state: State::Active, reaches, cannot_reach };
     Ok((bearer.into_facts(), caller))
 }
 
@@ -140,7 +142,8 @@ impl<'a> Bearer<'a> {
             ..TokenFacts::default()
         };
         let policy = Arc::clone(&subject.loaded.policy);
-        let gate = Gate { policy, token: given.token.to_owned(), keys: given.keys, time: subject.time };
+        let Given { keys, revocations, .. } = given;
+        let gate = Gate { policy, token: given.token.to_owned(), keys, revocations, time: subject.time };
         let (signed_again, unbound, rejected) = (None, None, None);
         Self { subject, given: gate, signed_again, unbound, header, claims, facts, rejected, accepted: false }
     }
@@ -344,11 +347,12 @@ impl<'a> Bearer<'a> {
             let signed = self.given.token.rsplit_once('.').map_or("", |(signed, _)| signed);
             format!("{signed}.{}", URL_SAFE_NO_PAD.encode(key.signature(signed.as_bytes())))
         };
-        Ok(Gate { policy: compiled.policy, token, keys: self.given.keys, time: self.given.time })
+        let Gate { keys, revocations, time, .. } = self.given;
+        Ok(Gate { policy: compiled.policy, token, keys, revocations, time })
     }
 
     fn into_facts(self) -> TokenFacts {
-        let Self { subject, mut facts, rejected, accepted, .. } = self;
+        let Self { subject, given, mut facts, rejected, accepted, .. } = self;
         if let Some(reason) = rejected.filter(|_| !accepted) {
             facts.rejected = Some(Rejected { reason: reason.code(), title: reason.row().title });
             facts.verified = false;
@@ -363,8 +367,12 @@ impl<'a> Bearer<'a> {
         if facts.bound {
             facts.notes.push("its sender must prove to have the key or the certificate that it is bound to".to_owned());
         }
-        if subject.document.revocations.is_some() {
-            facts.notes.push("the revocations that the gate fetches are not known here".to_owned());
+        if subject.document.revocations.is_some() && given.revocations.is_none() {
+            facts.notes.push(
+                "the list of revoked credentials that the gate fetches is not known here, so the token may be revoked; give it with \
+                 `--revocations`"
+                    .to_owned(),
+            );
         }
         facts
     }

@@ -46,8 +46,11 @@ const NUMBERS: [Option<&str>; 3] = [None, Some("7"), Some("seven")];
 const TEAMS: [Option<&str>; 3] = [None, Some("red"), Some("blue")];
 const EFFECTS: [&str; 3] = ["read", "write", "destructive"];
 
-fn agent(random: &mut Random, client: &str, endpoints: &[String]) -> Value {
+fn agent(random: &mut Random, client: &str, endpoints: &[String], delegates: bool) -> Value {
     let mut agent = json!({ "owner": "o", "identity": { "issuer": "corp", "client_id": client } });
+    if delegates {
+        agent["identity"]["actor"] = json!({ "issuer": "corp", "sub": client });
+    }
     // The first agent has the attribute, because bindings need one that has it.
     if client == "a" || random.one_in(2) {
         agent["attributes"] = json!({ "team": random.pick(&[json!("red"), json!(["red", "blue"]), json!("blue")]) });
@@ -75,7 +78,7 @@ fn agent(random: &mut Random, client: &str, endpoints: &[String]) -> Value {
     agent
 }
 
-fn endpoint(random: &mut Random, id: &str) -> Value {
+fn endpoint(random: &mut Random, id: &str, delegates: bool) -> Value {
     let mut endpoint = json!({
         "id": id, "methods": [random.pick(&[json!("GET"), json!("POST"), json!("DELETE")])], "path": format!("/{id}/{{owner}}"),
         "effect": random.pick(&EFFECTS.map(|effect| json!(effect)))
@@ -102,10 +105,17 @@ fn endpoint(random: &mut Random, id: &str) -> Value {
     }
     endpoint["bind"] = bind;
     if random.one_in(4) {
-        endpoint["agents"] = random.some(&["a", "b"]);
+        endpoint["agents"] =
+            random.pick(&[json!(["a"]), json!(["b"]), json!(["a", "b"]), json!(["g"]), json!(["a", "g"])]);
     }
     if random.one_in(5) {
         endpoint["max_age"] = json!("1m");
+    }
+    if random.one_in(5) {
+        endpoint["max_lifetime"] = random.pick(&[json!("10m"), json!("30m")]);
+    }
+    if delegates && random.one_in(2) {
+        endpoint["delegation"] = random.pick(&[json!("allowed"), json!("allowed"), json!("required"), json!("none")]);
     }
     if random.one_in(8) {
         endpoint["suspended"] = json!(true);
@@ -118,20 +128,41 @@ fn endpoint(random: &mut Random, id: &str) -> Value {
 
 fn policy(random: &mut Random, key: &SigningKey) -> Loaded {
     let ids: Vec<String> = (0..5).map(|index| format!("e{index}")).collect();
-    let endpoints: Vec<Value> = ids.iter().map(|id| endpoint(random, id)).collect();
-    let document = json!({
+    let delegates = random.one_in(2);
+    let endpoints: Vec<Value> = ids.iter().map(|id| endpoint(random, id, delegates)).collect();
+    let mut document = json!({
         "callgate": "v1", "name": "random", "mode": "enforce", "gateway": "envoy", "resource": "https://api.example.com",
         "hosts": ["api.example.com"], "unregistered": random.pick(&[json!("allow"), json!("reject"), json!("reject")]),
         "issuers": { "corp": {
             "issuer": "https://idp.example.com", "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
             "keys": { "jwks": { "keys": [key.public_jwk()] } }
         } },
-        "agents": { "a": agent(random, "a", &ids), "b": agent(random, "b", &ids) },
+        "agents": { "a": agent(random, "a", &ids, delegates), "b": agent(random, "b", &ids, delegates) },
+        "groups": { "g": ["b"] },
         "limits": { "calls": { "per": "issuer", "rate": "600/1m", "burst": 100 } },
         "requirements": { "read": { "limits": ["calls"] } },
         "endpoints": endpoints,
         "upstream": { "authorization": "remove", "merges": [] }, "audit": { "log": { "allow": false, "deny": false } },
     });
+    if delegates {
+        document["delegation"] = json!({ "prior_actors": random.pick(&[json!("recorded"), json!("checked")]) });
+    }
+    if random.one_in(12) {
+        document["issuers"]["corp"]["suspended"] = json!(true);
+    }
+    if random.one_in(3) {
+        // The moment is between the two times at which tokens are issued, with the skew.
+        document["revoked"] = json!([random.pick(&[
+            json!({ "agent": "b" }),
+            json!({ "agent": "a", "issued_before": "2027-01-15T07:58:00Z" }),
+            json!({ "agent": "a", "until": "2027-01-15T07:58:00Z" }),
+            json!({ "actor": "b" }),
+            json!({ "issuer": "corp", "client": "b" }),
+            json!({ "issuer": "corp", "subject": "a" }),
+            json!({ "issuer": "corp", "subject": "ann" }),
+            json!({ "issuer": "corp", "jti": "i" }),
+        ])]);
+    }
     loaded(&document)
 }
 
@@ -159,6 +190,16 @@ fn random_token(random: &mut Random, key: &SigningKey) -> String {
     }
     if !random.one_in(4) {
         claims["n"] = random.pick(&[json!(7), json!("seven"), json!(["7", "seven"]), json!("7")]);
+    }
+    if random.one_in(3) {
+        claims["sub"] = json!("ann");
+        claims["act"] = random.pick(&[
+            json!({ "sub": client }),
+            json!({ "sub": client }),
+            json!({ "sub": "a", "act": { "sub": "b" } }),
+            json!({ "sub": "a", "act": { "sub": "c" } }),
+            json!({ "sub": "ann" }),
+        ]);
     }
     match random.next() % 16 {
         0 => claims["exp"] = json!(issued + 1),
@@ -199,6 +240,7 @@ fn is_allowed_somehow(loaded: &Loaded, endpoint: &document::Endpoint, token: &st
                     certificate: None,
                     time: NOW,
                     keys: &[],
+                    revocations: None,
                 };
                 let Ok(is_allowed) = decide(&asked, None, |decision, _| matches!(decision, Decision::Allow(_))) else {
                     panic!("undecided")
@@ -214,12 +256,12 @@ fn the_report_and_the_engine_agree() {
     let mut random = Random(0x0ca1_19a7);
     let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
     let (mut reached, mut excluded) = (0, 0);
-    for round in 0..40 {
+    for round in 0..60 {
         let loaded = policy(&mut random, &key);
         let subject = Subject::new(&loaded, NOW, None).unwrap();
         for _ in 0..3 {
             let text = random_token(&mut random, &key);
-            let (facts, caller) = token(&subject, Given { token: &text, keys: &[] }).unwrap();
+            let (facts, caller) = token(&subject, Given { token: &text, keys: &[], revocations: None }).unwrap();
             assert_eq!(facts.verified, facts.rejected.is_none(), "{facts:?}");
             // What a token of an agent reaches is among what the agent can reach.
             let all = crate::access::agents(&subject, None);
@@ -299,7 +341,7 @@ fn sign(key: &SigningKey, changes: Value) -> String {
 
 fn reaches(loaded: &Loaded, token: &str) -> (TokenFacts, Vec<String>) {
     let subject = Subject::new(loaded, NOW, None).unwrap();
-    let (facts, caller) = super::token(&subject, Given { token, keys: &[] }).unwrap();
+    let (facts, caller) = super::token(&subject, Given { token, keys: &[], revocations: None }).unwrap();
     (facts, caller.reaches.into_iter().map(|reached| reached.endpoint).collect())
 }
 

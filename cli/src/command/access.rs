@@ -17,7 +17,8 @@ use crate::access::{Given, PolicyName, Report, Subject, agents, html, table, tok
 ///
 /// For each agent, the command lists the endpoints and operations that it can reach with some credential, what a request takes, and what
 /// the policy excludes it from. With --token, the engine decides a request to each endpoint that satisfies its bindings, so the list is
-/// what somebody who has this token reaches now. If the keys of its issuer are not known, the token is evaluated without its signature, and
+/// what somebody who has this token reaches now. If the policy has `revocations`, give the list with --revocations; without it, only the
+/// entries of the policy are looked up, and the output states that. If the keys of its issuer are not known, the token is evaluated without its signature, and
 /// the output states that it was not verified. The token is not sent anywhere. A key that the token is bound to, and request signatures,
 /// count as needs: the sender has to have the key.
 #[derive(Debug, clap::Args)]
@@ -37,6 +38,10 @@ pub(super) struct Arguments {
     /// text; can be given several times
     #[arg(long = "keys", value_name = "ISSUER=KEYS", value_parser = explain::keys)]
     keys: Vec<(String, Input)>,
+    /// The list of revoked credentials that the gate fetches, signed if the policy has `signed_by`: @FILE, - for standard input, env:NAME,
+    /// or its text. Its times are not checked
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true, requires = "token")]
+    revocations: Option<Input>,
     /// The time at which requests are made: `2027-06-30T12:00:00Z`, seconds since 1970, or relative to now, such as `+5m`
     #[arg(long, value_name = "TIME", allow_hyphen_values = true)]
     at: Option<Moment>,
@@ -78,7 +83,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
                 let set = input.bytes().map_err(|problem| Failure::Trouble(format!("--keys: {issuer}: {problem}")))?;
                 keys.push((issuer.clone(), set));
             }
-            let given = Given { token: text.trim(), keys: &keys };
+            let revocations = arguments.revocations.as_ref().map(explain::list).transpose()?;
+            let given = Given { token: text.trim(), keys: &keys, revocations: revocations.as_deref() };
             let (facts, caller) = token(&subject, given).map_err(Failure::Trouble)?;
             Report { policy, token: Some(facts), callers: vec![caller] }
         }

@@ -70,6 +70,10 @@ pub(super) struct Arguments {
     /// text; can be given several times
     #[arg(long = "keys", value_name = "ISSUER=KEYS", value_parser = keys)]
     keys: Vec<(String, Input)>,
+    /// The list of revoked credentials that the gate fetches, signed if the policy has `signed_by`: @FILE, - for standard input, env:NAME,
+    /// or its text. Its times are not checked
+    #[arg(long, value_name = "LIST", allow_hyphen_values = true)]
+    revocations: Option<Input>,
     /// The output format
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
@@ -112,6 +116,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         let set = input.bytes().map_err(|problem| Failure::Trouble(format!("--keys: {issuer}: {problem}")))?;
         keys.push((issuer.clone(), set));
     }
+    let revocations = arguments.revocations.as_ref().map(list).transpose()?;
     let with = |body| Asked {
         policy: &loaded.policy,
         headers: &headers,
@@ -120,6 +125,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         certificate: certificate.as_ref(),
         time,
         keys: &keys,
+        revocations: revocations.as_deref(),
     };
     let document = loaded.document.value();
     let asked = with(match &body {
@@ -146,6 +152,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             }
             traced.facts.extend(unverified(token));
         }
+        let unknown = trace.iter_mut().find(|traced| traced.denied == Some(Reason::RevocationsUnavailable));
+        if let Some(traced) = unknown {
+            traced.facts.push((
+                "the list is not known here",
+                "give this command the list that the gate fetches with `--revocations`".to_owned(),
+            ));
+        }
         let unlisted = trace.iter_mut().find(|traced| traced.check == Check::Allowlist && traced.denied.is_some());
         if let Some(traced) = unlisted {
             traced.facts.extend(nearest::facts(document, &arguments.method, &host, path));
@@ -167,6 +180,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
             return Err(Failure::Trouble("--body: the decision depends on the body; pass `--body @FILE`".to_owned()));
         }
         Err(Undecidable::Keys(problem)) => return Err(Failure::Trouble(format!("--keys: {problem}"))),
+        Err(Undecidable::Revocations(problem)) => return Err(Failure::Trouble(format!("--revocations: {problem}"))),
     }
     Ok(Exit::Fine)
 }
@@ -185,6 +199,12 @@ pub(super) fn keys(text: &str) -> Result<(String, Input), String> {
         text.split_once('=').ok_or("expected the issuer's name, `=` and its key set, such as `corp=@jwks.json`")?;
     let Ok(input) = input.parse::<Input>();
     Ok((issuer.to_owned(), input))
+}
+
+/// Reads a list of revoked credentials, which a gate reads up to this size.
+pub(super) fn list(input: &Input) -> Result<Vec<u8>, Failure> {
+    const MOST: u64 = 16 << 20;
+    input.bytes_up_to(MOST).map_err(|problem| Failure::Trouble(format!("--revocations: {problem}")))
 }
 
 /// Reads a client certificate.

@@ -306,6 +306,7 @@ fn decided(
         certificate: None,
         time: arguments.at.unwrap_or_default().resolve(),
         keys: &[],
+        revocations: None,
     };
     decide(&asked, None, |decision, _| match decision {
         callgate::Decision::Allow(allow) => {

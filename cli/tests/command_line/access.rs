@@ -115,3 +115,47 @@ fn the_page_is_complete_and_escapes_text_of_others() {
         assert_eq!(page.matches(begin).count(), page.matches(end).count(), "{begin}");
     }
 }
+
+/// A policy with classes of agents, and endpoints that list agents or check open streams again.
+const CLASSES: &str = r#"
+callgate: v1
+name: classes
+mode: enforce
+gateway: envoy
+resource: https://api.example.com
+hosts: [api.example.com]
+tls: { client_certificates: validated, trust_domains: [example.org] }
+issuers:
+  corp:
+    issuer: https://idp.example.com
+    profile: at+jwt
+    algorithms: [ES256]
+    max_lifetime: 1h
+    keys: { remote: { url: "https://idp.example.com/jwks", cluster: idp } }
+agents:
+  robots: { owner: o, identity: { spiffe: "spiffe://example.org/robots/*" } }
+  plain: { owner: o, identity: { issuer: corp, client_id: plain } }
+groups: { machines: [robots] }
+endpoints:
+  - { id: events, methods: [GET], path: /events, effect: read, scopes: none, authenticate: [token, certificate], streams: recheck }
+  - { id: jobs, methods: [GET], path: /jobs, effect: read, scopes: none, authenticate: [token, certificate], agents: [machines, plain] }
+upstream: { authorization: remove }
+audit: { log: { allow: false, deny: false } }
+"#;
+
+#[test]
+fn classes_lists_of_agents_and_streams_are_shown() {
+    let policy = file("access-classes.yaml", CLASSES);
+    let report = json(&callgate(&format!("access {policy} --format json")).fine());
+    let callers = report["callers"].as_array().unwrap();
+    let of = |name: &str| callers.iter().find(|caller| caller["agent"] == name).unwrap();
+    assert_eq!((&of("robots")["each"], &of("plain")["each"]), (&"workload".into(), &Value::Null));
+    let reaches = |position: usize, member: &str| of("plain")["reaches"][position][member].clone();
+    assert_eq!((reaches(0, "streams"), reaches(0, "agents")), ("recheck".into(), Value::Null));
+    assert_eq!((reaches(1, "streams"), reaches(1, "agents")), (Value::Null, serde_json::json!(["machines", "plain"])));
+    let table = callgate(&format!("access {policy}")).fine();
+    let joined = table.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(joined.contains("robots (o), each workload counts by itself events GET"), "{table}");
+    assert!(joined.contains("plain (o) events GET") && joined.contains("only for machines or plain;"), "{table}");
+    assert!(joined.contains("; open streams are checked again"), "{table}");
+}

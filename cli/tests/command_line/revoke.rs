@@ -198,3 +198,69 @@ fn the_entry_of_a_token_begins_with_its_name_in_records() {
     let short = callgate::identity::token::token_hash(token.as_bytes()).unwrap();
     assert!(out.contains(&short), "{out} {short}");
 }
+
+/// Returns the quickstart policy with a list that the gate fetches.
+fn fetching(name: &str, of_list: &str) -> String {
+    let remote = "remote: { url: \"https://revocations.example.com/list\", cluster: revocations }";
+    file(name, format!("{}\nrevocations: {{ {remote}, on_stale: deny, {of_list} }}\n", crate::quickstart()))
+}
+
+#[test]
+fn explains_a_request_with_the_list_that_the_gate_fetches() {
+    let (private, public) = key("explained.jwk");
+    let policy = fetching("explained.yaml", &format!("signed_by: {public}"));
+    let signed = |agent: &str| {
+        let feed = fresh(&format!("explained-{agent}.json"));
+        callgate(&format!("revoke --agent {agent} --feed {feed}")).fine();
+        let list = callgate(&format!("revocations sign {feed} --key @{private}")).fine();
+        format!("@{}", file(&format!("explained-{agent}.jws"), list))
+    };
+    let token = coding_token();
+    let explain = |policy: &str, more: &[&str]| {
+        let arguments = ["explain", policy, "--path", "/repos/acme/gateway", "--token", "-", crate::PUBLISHED];
+        run(&[&arguments[..], more].concat(), &token)
+    };
+    let without = explain(&policy, &[]).fine();
+    assert!(without.contains("\nDENY  503 revocations_unavailable\n"), "{without}");
+    let hint = "the list is not known here: give this command the list that the gate fetches with `--revocations`\n";
+    assert!(without.contains(hint), "{without}");
+    let revoked = explain(&policy, &["--revocations", &signed("coding-agent")]).fine();
+    assert!(revoked.contains("\nDENY  403 agent_suspended\n") && !revoked.contains(hint), "{revoked}");
+    let other = explain(&policy, &["--revocations", &signed("review-agent")]).fine();
+    assert!(other.contains("\nALLOW allowed\n"), "{other}");
+    let plain = file("explained.json", r#"{ "iat": 1, "exp": 601, "entries": [{ "agent": "coding-agent" }] }"#);
+    let plain = format!("@{plain}");
+    let told = explain(&policy, &["--revocations", &plain]).failed(1);
+    assert!(told.starts_with("callgate: --revocations: it is not a signed list"), "{told}");
+    let trusted = fetching("explained-trusted.yaml", "trusted: true");
+    let revoked = explain(&trusted, &["--revocations", &plain]).fine();
+    assert!(revoked.contains("\nDENY  403 agent_suspended\n"), "{revoked}");
+    let told = explain("examples/quickstart/policy.yaml", &["--revocations", &plain]).failed(1);
+    assert_eq!(told, "callgate: --revocations: the policy fetches no list of revoked credentials\n");
+}
+
+#[test]
+fn reports_what_a_token_reaches_with_the_list_that_the_gate_fetches() {
+    let policy = fetching("reached.yaml", "trusted: true");
+    let token = coding_token();
+    let access = |more: &[&str]| {
+        let arguments = ["access", &policy, "--token", "-", "--format", "json", crate::PUBLISHED];
+        run(&[&arguments[..], more].concat(), &token)
+    };
+    let list = |agent: &str| {
+        let list = json!({ "iat": 1, "exp": 601, "entries": [{ "agent": agent }] });
+        format!("@{}", file(&format!("reached-{agent}.json"), list.to_string()))
+    };
+    let reached = |report: &Value| report["callers"][0]["reaches"].as_array().unwrap().len();
+    let without = json(&access(&[]).fine());
+    let note = without["token"]["notes"][0].as_str().unwrap();
+    assert!(note.contains("not known here, so the token may be revoked; give it with `--revocations`"), "{note}");
+    let other = json(&access(&["--revocations", &list("review-agent")]).fine());
+    assert_eq!((&other["token"]["notes"], reached(&other)), (&json!([]), reached(&without)));
+    let revoked = json(&access(&["--revocations", &list("coding-agent")]).fine());
+    // Only what is observed.
+    assert_eq!(reached(&revoked), 1, "{revoked}");
+    let nothing = list("nobody");
+    callgate(&format!("access {policy} --revocations {nothing}")).failed(1);
+    assert!(access(&["--revocations", "{}"]).failed(1).starts_with("callgate: --revocations: it is not a valid list"));
+}
