@@ -18,9 +18,9 @@ use crate::access::{Given, PolicyName, Report, Subject, agents, html, table, tok
 /// For each agent, the command lists the endpoints and operations that it can reach with some credential, what a request takes, and what
 /// the policy excludes it from. With --token, the engine decides a request to each endpoint that satisfies its bindings, so the list is
 /// what somebody who has this token reaches now. If the policy has `revocations`, give the list with --revocations; without it, only the
-/// entries of the policy are looked up, and the output states that. If the keys of its issuer are not known, the token is evaluated without its signature, and
-/// the output states that it was not verified. The token is not sent anywhere. A key that the token is bound to, and request signatures,
-/// count as needs: the sender has to have the key.
+/// entries of the policy are looked up, and the output states that. If the keys of its issuer are not known, the token is evaluated
+/// without its signature, and the output states that it was not verified. The token is not sent anywhere. A key that the token is bound
+/// to, and request signatures, count as needs: the sender has to have the key.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The policy, in YAML or JSON
