@@ -12,10 +12,12 @@ fn pass<'s>(
     most: usize,
     change: &dyn Fn(Option<&[u8]>) -> Change,
 ) -> (Vec<u8>, Vec<Option<Vec<u8>>>) {
-    let mut stream = EventStream::new(most);
+    let mut stream = EventStream::new(most, None);
     let (mut out, mut seen) = (Vec::new(), Vec::new());
     for chunk in chunks {
-        let mut check = |data: Option<&[u8]>| {
+        let mut check = |data: Result<&[u8], Lost>| {
+            assert_ne!(data, Err(Lost::NoRoom));
+            let data = data.ok();
             seen.push(data.map(<[u8]>::to_vec));
             change(data)
         };
