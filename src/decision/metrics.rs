@@ -117,7 +117,7 @@ pub const HELD_BYTES: Metric = Metric {
     labels: &[],
     about: "Bytes that all workers hold, updated once per second: requests until their bodies are checked, and parts of answers \
             whose lists are filtered. Requests that are denied because this memory is full are counted as decisions with the \
-            reason `held_bytes_full`, and such answers in `callgate.answers.replaced`.",
+            reason `held_bytes_full`, and such answers in `callgate_answers_replaced`.",
 };
 
 /// Counts fetches of documents that succeeded.

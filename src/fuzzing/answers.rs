@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use super::json_body::{Tree, read_alike};
+use crate::quota::held::{HeldBytes, Shares};
 use crate::request::json::{Json, Names};
 use crate::response::filter::{AnswerFault, HeaderAction, ResponseFilter, ResponseHead};
 use crate::response::list::{ListKind, Listed, Shown};
@@ -18,7 +19,7 @@ const LISTS: [(&str, &str, ListKind); 4] = [
     ("tools", "name", ListKind::Tools),
 ];
 
-/// Checks that the same is forwarded for every division into chunks, that it contains each item that is shown and no other, and that a
+/// Checks that the same is forwarded for every division into chunks, unless other bytes follow a document, that it contains each item that is shown and no other, and that a
 /// message which readers could read differently becomes an error. The first two bytes select the kind of answer and the chunks.
 pub fn answers(data: &[u8]) {
     let [choice, size, body @ ..] = data else { return };
@@ -93,7 +94,10 @@ fn forwarded(body: &[u8], size: usize, is_stream: bool, id: Option<&str>) -> For
         content_length: None,
         end_of_stream: false,
     };
-    let mut filter = ResponseFilter::new(MAX_ANSWER, id);
+    let most = MAX_ANSWER as u64;
+    let held = HeldBytes::default();
+    let room = held.reserve_nothing(None, None, Shares { worker: most, agent: most, source: most });
+    let mut filter = ResponseFilter::new(MAX_ANSWER, id).charging(room);
     assert_eq!(filter.on_headers(&head), HeaderAction::Replace);
     let listed = ByName::default();
     let mut bytes = Vec::new();
@@ -103,6 +107,7 @@ fn forwarded(body: &[u8], size: usize, is_stream: bool, id: Option<&str>) -> For
         bytes.extend(out);
     }
     bytes.extend(filter.on_chunk(b"", true, &listed));
+    assert_eq!(held.total(), 0, "nothing is held after the end");
     let kinds = LISTS.map(|(_, _, kind)| kind);
     let count = |kind: ListKind| listed.removed.borrow().iter().filter(|other| **other == kind).count();
     let removed: Vec<u32> = kinds.into_iter().map(|kind| filter.removed().count(kind)).collect();
