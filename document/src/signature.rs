@@ -44,6 +44,8 @@ pub struct Signatures {
 /// (`body./owner`). Each worker of the gateway counts for itself. A request is charged with the bytes of its headers and of its body:
 /// with the announced `Content-Length` from the beginning, or with the bytes that have arrived. The bytes of a JSON body count twice,
 /// because the gateway and the filter both keep them. If there is no room, the response is 503 `held_bytes_full` with `Retry-After`.
+/// The part of an MCP server's answer that the filter keeps until it is complete (`max_answer`) counts too, for the agent and the source
+/// of its request. If there is no room for it, an error replaces the answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "schema", derive(JsonSchema))]
 #[serde(deny_unknown_fields, default)]
@@ -58,8 +60,8 @@ pub struct HeldBodies {
     /// The maximum number of bytes that one worker holds, from `1MiB` to `1024MiB`. Default: `64MiB`, or the size of four
     /// requests with a body of `max_body`, or a JSON body of `max_json` counted twice, and 64 KiB of headers if that is more.
     pub worker_bytes: Option<Size>,
-    /// The maximum number of bytes that one worker holds for one agent. It must be enough for one such request. Default: an eighth of
-    /// `worker_bytes`, or that minimum if it is more.
+    /// The maximum number of bytes that one worker holds for one agent. It must be enough for one such request, and for an answer of
+    /// `max_answer`. Default: an eighth of `worker_bytes`, or that minimum if it is more.
     pub agent_bytes: Option<Size>,
     /// The maximum number of bytes that one worker holds for one source, which is an IPv4 address or the /64 of an IPv6 address.
     /// Default: half of `worker_bytes`, or twice `agent_bytes` if that is more.

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 
 use super::Allow;
 use crate::allowlist::operations::{ListKind, Operation, Rpc};
-use crate::document::{RpcList, RpcProtocol};
+use crate::document::RpcList;
 use crate::policy::{Endpoint, Policy};
-use crate::request::incoming::DecisionId;
+use crate::quota::held::{HeldBytes, Reservation};
+use crate::request::incoming::{DecisionId, Source};
 use crate::request::json::Json;
 use crate::response::list::{Listed, Shown};
 use crate::response::pin::Pin;
@@ -22,13 +23,16 @@ pub(crate) struct ListRules {
     decision: DecisionId,
     /// The places of the operations that the caller does not see, although they are listed.
     hidden: Vec<Box<str>>,
+    /// The position of the agent in the policy.
+    agent: Option<u32>,
+    source: Option<Source>,
 }
 
 impl<'a> Allow<'a> {
     /// Returns whether the lists in the answer are filtered. In observation they are not.
     pub(crate) fn filters_lists(&self) -> bool {
         let rpc = self.facts.endpoint.and_then(|endpoint| endpoint.rpc.as_ref());
-        rpc.is_some_and(|rpc| filters(rpc)) && !self.facts.is_observed()
+        rpc.is_some_and(|rpc| rpc.filters_lists()) && !self.facts.is_observed()
     }
 
     /// Returns what the caller sees of the lists in the answer. `None` if they are not filtered.
@@ -44,12 +48,15 @@ impl<'a> Allow<'a> {
         };
         let hidden = rpc.operations().filter(hides).map(|operation| operation.place.clone()).collect();
         let id = facts.rpc.as_ref().and_then(|known| known.id.clone());
-        Some(ListRules { endpoint: endpoint.position, id, decision: facts.request.id, hidden })
+        Some(ListRules {
+            endpoint: endpoint.position,
+            id,
+            decision: facts.request.id,
+            hidden,
+            agent: facts.agent.map(|agent| agent.position),
+            source: facts.request.source,
+        })
     }
-}
-
-fn filters(rpc: &Rpc) -> bool {
-    rpc.protocol == RpcProtocol::Mcp && rpc.list != RpcList::Unfiltered
 }
 
 impl ListRules {
@@ -67,6 +74,12 @@ impl ListRules {
     pub(crate) fn endpoint<'p>(&self, policy: &'p Policy) -> Option<(&'p Endpoint, &'p Rpc)> {
         let endpoint = policy.endpoints.list.get(usize::try_from(self.endpoint).ok()?)?;
         Some((endpoint, endpoint.rpc.as_deref()?))
+    }
+
+    /// Returns a reservation of no bytes for the answer, in the shares of the agent and the source of the request.
+    pub(crate) fn reservation(&self, policy: &Policy, held: &HeldBytes) -> Reservation {
+        let agent = self.agent.and_then(|agent| policy.agents.get(agent)).map_or("", |agent| &*agent.name);
+        held.reserve_nothing(Some((&*policy.name, agent)), self.source, policy.held_bodies.shares)
     }
 }
 

@@ -110,13 +110,14 @@ pub const REPLAY_OTHER_SIZE: Metric = Metric {
             number of agents require. The partitions keep their size until the gateway restarts.",
 };
 
-/// The bytes held for requests.
+/// The bytes held for requests and answers.
 pub const HELD_BYTES: Metric = Metric {
     name: "callgate.held_bytes",
     kind: Kind::Gauge,
     labels: &[],
-    about: "Bytes of requests that all workers hold until their bodies are checked, updated once per second. Requests that are \
-            denied because this memory is full are counted as decisions with the reason `held_bytes_full`.",
+    about: "Bytes that all workers hold, updated once per second: requests until their bodies are checked, and parts of answers \
+            whose lists are filtered. Requests that are denied because this memory is full are counted as decisions with the \
+            reason `held_bytes_full`, and such answers in `callgate_answers_replaced`.",
 };
 
 /// Counts fetches of documents that succeeded.

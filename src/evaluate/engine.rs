@@ -52,7 +52,7 @@ pub struct Services {
     pub secret: [u8; 16],
     /// The requests of this worker that wait for documents, under all of its policies.
     pub waiting: WaitingRequests,
-    /// The bytes of requests that this worker holds, under all of its policies. `None` if the host bounds them in another way.
+    /// The bytes of requests and answers that this worker holds, under all of its policies. `None` if the host bounds them in another way.
     pub held: Option<HeldBytes>,
     /// The maximum size of the cache of verified tokens, in bytes.
     pub token_cache: usize,
@@ -366,7 +366,7 @@ impl Engine {
         self.services.waiting.total()
     }
 
-    /// Returns the number of bytes that this worker holds for requests.
+    /// Returns the number of bytes that this worker holds for requests and answers.
     #[must_use]
     pub fn held_bytes(&self) -> u64 {
         self.services.held.as_ref().map_or(0, HeldBytes::total)

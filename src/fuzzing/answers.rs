@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 
 use super::json_body::{Tree, read_alike};
+use crate::quota::held::{HeldBytes, Shares};
 use crate::request::incoming::DecisionId;
 use crate::request::json::{Json, Names};
 use crate::response::filter::{AnswerFault, HeaderAction, ResponseFilter, ResponseHead};
@@ -20,7 +21,7 @@ const LISTS: [(&str, &str, ListKind); 4] = [
     ("tools", "name", ListKind::Tools),
 ];
 
-/// Checks that the same is forwarded for every division into chunks, that it contains each item that is shown and no other, and that a
+/// Checks that the same is forwarded for every division into chunks, unless other bytes follow a document, that it contains each item that is shown and no other, and that a
 /// message which readers could read differently becomes an error. The first two bytes select the kind of answer and the chunks.
 pub fn answers(data: &[u8]) {
     let [choice, size, body @ ..] = data else { return };
@@ -31,7 +32,17 @@ pub fn answers(data: &[u8]) {
     let id = (choice & 2 == 2).then_some("7");
     let whole = forwarded(body, body.len().max(1), is_stream, id);
     for size in [usize::from(size % 64) + 1, 1] {
-        assert_eq!(forwarded(body, size, is_stream, id), whole, "chunks of {size} for {body:?}");
+        let divided = forwarded(body, size, is_stream, id);
+        match object(body).filter(|_| !is_stream && divided != whole) {
+            // When the other bytes arrived, the object was already forwarded. Nothing of them is.
+            Some((object, after)) => {
+                assert!(!is_blank(after), "chunks of {size} for {body:?}");
+                assert_eq!(whole.bytes, error(AnswerFault::Unreadable, id));
+                assert_eq!(divided.fault, Some(AnswerFault::Unreadable.code()));
+                assert_eq!(divided.bytes, forwarded(object, object.len(), is_stream, id).bytes);
+            }
+            None => assert_eq!(divided, whole, "chunks of {size} for {body:?}"),
+        }
     }
     if is_stream {
         check_stream(body, &whole.bytes, id);
@@ -85,7 +96,10 @@ fn forwarded(body: &[u8], size: usize, is_stream: bool, id: Option<&str>) -> For
         content_length: None,
         end_of_stream: false,
     };
-    let mut filter = ResponseFilter::new(MAX_ANSWER, id, DECISION);
+    let most = MAX_ANSWER as u64;
+    let held = HeldBytes::default();
+    let room = held.reserve_nothing(None, None, Shares { worker: most, agent: most, source: most });
+    let mut filter = ResponseFilter::new(MAX_ANSWER, id, DECISION).charging(room);
     assert_eq!(filter.on_headers(&head), HeaderAction::Replace);
     let listed = ByName::default();
     let mut bytes = Vec::new();
@@ -95,6 +109,7 @@ fn forwarded(body: &[u8], size: usize, is_stream: bool, id: Option<&str>) -> For
         bytes.extend(out);
     }
     bytes.extend(filter.on_chunk(b"", true, &listed));
+    assert_eq!(held.total(), 0, "nothing is held after the end");
     let kinds = LISTS.map(|(_, _, kind)| kind);
     let count = |kind: ListKind| listed.removed.borrow().iter().filter(|other| **other == kind).count();
     let removed: Vec<u32> = kinds.into_iter().map(|kind| filter.removed().count(kind)).collect();
@@ -105,17 +120,32 @@ fn forwarded(body: &[u8], size: usize, is_stream: bool, id: Option<&str>) -> For
     Forwarded { bytes, fault: filter.fault().map(AnswerFault::code), removed, changed }
 }
 
+/// Returns the first object of a body with the white space before it, and the rest. `None` if the body does not begin with one.
+fn object(body: &[u8]) -> Option<(&[u8], &[u8])> {
+    let mut values = serde_json::Deserializer::from_slice(body).into_iter::<Tree>();
+    let value = values.next()?.ok()?;
+    let is_object = matches!(value, Tree::Object(_));
+    body.split_at_checked(values.byte_offset()).filter(|_| is_object)
+}
+
+fn is_blank(text: &[u8]) -> bool {
+    text.iter().all(|byte| b" \t\r\n".contains(byte))
+}
+
 fn check_document(body: &[u8], forwarded: &Forwarded, id: Option<&str>) {
-    if body.len() > MAX_ANSWER {
-        assert_eq!(forwarded.bytes, error(AnswerFault::TooLarge, id));
-    } else if body.trim_ascii().is_empty() {
-        assert!(forwarded.bytes.is_empty());
-    } else {
-        match filtered(body) {
-            None => assert_eq!(forwarded.bytes, error(AnswerFault::Unreadable, id)),
-            Some((before, after)) if before == after => assert_eq!(forwarded.bytes, body),
+    let too_large = error(AnswerFault::TooLarge, id);
+    let unreadable = error(AnswerFault::Unreadable, id);
+    match object(body) {
+        Some((object, _)) if object.len() > MAX_ANSWER => assert_eq!(forwarded.bytes, too_large),
+        Some((_, after)) if !is_blank(after) => assert_eq!(forwarded.bytes, unreadable),
+        Some((object, _)) => match filtered(object) {
+            None => assert_eq!(forwarded.bytes, unreadable),
+            Some((before, after)) if before == after => assert_eq!(forwarded.bytes, object),
             Some((_, after)) => assert_eq!(tree(&forwarded.bytes).as_ref(), Some(&after)),
-        }
+        },
+        None if is_blank(body) && body.len() <= MAX_ANSWER => assert!(forwarded.bytes.is_empty()),
+        // What is wrong may be found before the limit.
+        None => assert!(forwarded.bytes == unreadable || body.len() > MAX_ANSWER && forwarded.bytes == too_large),
     }
     let is_error =
         [AnswerFault::TooLarge, AnswerFault::Unreadable].iter().any(|own| forwarded.bytes == error(*own, id));

@@ -9,14 +9,14 @@ use super::metrics::Metrics;
 use super::verify::verifier;
 use super::{Host, HostClock, HostError, completion};
 use crate::allowlist::operations::Operation;
-use crate::decision::Decision;
 use crate::decision::record::Record;
+use crate::decision::{Decision, ListRules};
 use crate::evaluate::shared::OtherSizes;
 use crate::evaluate::{DocumentEvent, Engine, Outcome, Pending, Services, Undecided};
 use crate::identity::token::{SecretLookup, TokenCache};
 use crate::policy::{Endpoint, Features, GATEWAY_VARIABLE, Policy, RecordPlace, Store, must_accept};
 use crate::quota::WaitingRequests;
-use crate::quota::held::HeldBytes;
+use crate::quota::held::{HeldBytes, Reservation};
 use crate::reason::Reason;
 use crate::request::incoming::{DecisionId, Request};
 use crate::response::filter::AnswerFault;
@@ -183,6 +183,11 @@ impl<H: Host> Gate<H> {
         }
     }
 
+    /// Returns a reservation of no bytes for the part of an answer that is kept until it can be checked.
+    pub(super) fn answer_reservation(&self, rules: &ListRules) -> Reservation {
+        HELD.with(|held| rules.reservation(self.policy(), held))
+    }
+
     /// Logs and counts an answer that was replaced, or lost an event.
     pub(super) fn tell_answer_fault(&self, endpoint: &Endpoint, fault: AnswerFault) {
         self.metrics.tell_answer_replaced();
@@ -203,7 +208,7 @@ impl<H: Host> Gate<H> {
         }
     }
 
-    /// Reports the number of bytes that this VM holds for requests.
+    /// Reports the number of bytes that this VM holds for requests and answers.
     pub(super) fn tell_held(&self) {
         self.metrics.tell_held(self.engine.held_bytes());
     }

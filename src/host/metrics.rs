@@ -169,7 +169,7 @@ impl<H: Host> Metrics<H> {
         }
     }
 
-    /// Reports the number of bytes that this VM holds for requests.
+    /// Reports the number of bytes that this VM holds for requests and answers.
     pub(super) fn tell_held(&self, bytes: u64) {
         let Some(metric) = self.figures.as_ref().and_then(|figures| figures.held_bytes) else { return };
         self.change(metric, bytes.wrapping_sub(HELD_BYTES_TOLD.replace(bytes)).cast_signed());

@@ -1,7 +1,8 @@
 //! The response to one request: filters the lists of MCP servers in it.
 //!
 //! Headers of the response are changed before its body arrives, and the body is replaced chunk by chunk, so a gateway never holds a
-//! response. What clients see is decided elsewhere.
+//! response. The filter keeps a part of it, which counts toward what the worker may hold until it is forwarded or the stream ends. What
+//! clients see is decided elsewhere.
 
 use super::failure::Failure;
 use super::gate::Gate;
@@ -36,6 +37,7 @@ impl FilteredResponse {
     pub(super) fn new<H: Host>(rules: ListRules, gate: &Gate<H>) -> Option<Self> {
         let (_, rpc) = rules.endpoint(gate.policy())?;
         let filter = ResponseFilter::new(rpc.max_answer, rules.id(), rules.decision());
+        let filter = filter.charging(gate.answer_reservation(&rules));
         Some(Self { rules, filter, awaits_body: false })
     }
 

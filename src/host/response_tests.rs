@@ -252,6 +252,69 @@ fn an_answer_that_cannot_be_checked_becomes_an_error() {
     assert_eq!(worker.metric("callgate.answers.replaced"), 1);
 }
 
+/// Over HTTP/2, a body with trailers has no last chunk.
+#[test]
+fn a_list_is_forwarded_before_its_body_ends() {
+    let worker = Worker::new(&document("reachable"));
+    let mut stream = worker.list();
+    worker.respond(&mut stream, &JSON);
+    let whole = answer(&[HIDDEN, LOOK]);
+    let (first, rest) = whole.split_at(60);
+    assert_eq!(worker.chunk(&mut stream, first, false), "");
+    assert_eq!(worker.chunk(&mut stream, rest, false), answer(&[LOOK]));
+    assert_eq!(worker.chunk(&mut stream, "\n", false), "");
+    assert_eq!(worker.metric("callgate.answers.replaced"), 0);
+    assert_eq!(worker.chunk(&mut stream, &answer(&[HIDDEN]), false), "", "there is one answer");
+    assert_eq!(worker.metric("callgate.answers.replaced"), 1);
+    stream.on_log();
+}
+
+#[test]
+fn answers_share_the_room_of_their_agents() {
+    let mut document = document("reachable");
+    document["agents"]["b"] = testing::agent("other");
+    document["max_body"] = json!("1KiB");
+    document["held_bodies"] = json!({ "agent_bytes": "192KiB" });
+    document["endpoints"][0]["rpc"]["max_answer"] = json!("128KiB");
+    let mut worker = Worker::new(&document);
+    let begin = format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"tools":[],"x":"{}"#, "x".repeat(100 << 10));
+    let bytes = i64::try_from(begin.len()).unwrap();
+    let list = |worker: &Worker, client: &str| {
+        let message = r#"{"jsonrpc":"2.0","id":7,"method":"tools/list"}"#;
+        let (mut stream, action) = worker.post_with(json!({ "client_id": client }), message);
+        assert_eq!(action, StreamAction::Continue);
+        assert_eq!(worker.respond(&mut stream, &JSON), StreamAction::Continue);
+        stream
+    };
+    let held = |worker: &mut Worker| {
+        worker.host.0.millis.set(worker.host.0.millis.get() + 1_000);
+        worker.root.on_tick();
+        worker.metric("callgate.held_bytes")
+    };
+    let mut first = list(&worker, "agent");
+    assert_eq!(held(&mut worker), 0, "nothing is kept yet");
+    assert_eq!(worker.chunk(&mut first, &begin, false), "");
+    assert_eq!(held(&mut worker), bytes);
+
+    let mut second = list(&worker, "agent");
+    let error = worker.chunk(&mut second, &begin, false);
+    assert!(error.starts_with(r#"{"jsonrpc":"2.0","id":7,"error":"#) && error.contains("answer_not_held"), "{error}");
+    assert_eq!(worker.chunk(&mut second, "\"}}", true), "", "nothing follows the error");
+    assert_eq!(worker.metric("callgate.answers.replaced"), 1);
+
+    let mut other = list(&worker, "other");
+    assert_eq!(worker.chunk(&mut other, &begin, false), "", "another agent has its own share");
+    assert_eq!(held(&mut worker), 2 * bytes);
+    assert_eq!(worker.chunk(&mut first, "\"}}", false), format!("{begin}\"}}}}"));
+    assert_eq!(held(&mut worker), bytes, "what is forwarded is not held");
+    drop(other);
+    assert_eq!(held(&mut worker), 0, "a cancelled stream holds nothing");
+
+    let mut third = list(&worker, "agent");
+    assert_eq!(worker.chunk(&mut third, &begin, false), "");
+    assert_eq!(worker.metric("callgate.answers.replaced"), 1, "there is room again");
+}
+
 #[test]
 fn nothing_of_a_chunk_is_forwarded_if_the_host_fails() {
     let worker = Worker::new(&document("reachable"));

@@ -197,7 +197,13 @@ fn compile(document: &document::Document, version: String, secrets: &dyn Secrets
     let tables_key = TablesKey::compile(document, secrets, &mut findings);
     let mut signatures = Signatures::compile(document, &mut findings);
     signatures.serve(document, &endpoints.list, &mut findings);
-    let held_bodies = HeldBodies::compile(document, signatures.max_body, endpoints.largest_json(), &mut findings);
+    let held_bodies = HeldBodies::compile(
+        document,
+        signatures.max_body,
+        endpoints.largest_json(),
+        endpoints.largest_answer(),
+        &mut findings,
+    );
     let replay = Replay::compile(
         document,
         &endpoints.list,

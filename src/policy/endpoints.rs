@@ -36,6 +36,13 @@ impl Endpoints {
         self.list.iter().filter_map(|endpoint| endpoint.content.as_ref()).map(|content| content.most_bytes()).max()
     }
 
+    /// Returns the maximum size of an answer whose lists are filtered, in bytes, or `None` if there is none.
+    pub(super) fn largest_answer(&self) -> Option<u64> {
+        let filtered =
+            self.list.iter().filter_map(|endpoint| endpoint.rpc.as_deref()).filter(|rpc| rpc.filters_lists());
+        filtered.map(|rpc| rpc.max_answer as u64).max()
+    }
+
     pub(super) fn compile(
         document: &document::Document,
         hosts: &[String],

@@ -30,11 +30,13 @@ pub(crate) struct HeldBodies {
 }
 
 impl HeldBodies {
-    /// `max_json` is the maximum size of a JSON body that decides, in bytes, if there are such bodies.
+    /// `max_json` is the maximum size of a JSON body that decides, and `max_answer` that of an answer whose lists are filtered, in bytes, if
+    /// there are such bodies and answers.
     pub(super) fn compile(
         document: &document::Document,
         max_body: u64,
         max_json: Option<u64>,
+        max_answer: Option<u64>,
         findings: &mut Findings,
     ) -> Self {
         let raw = &document.held_bodies;
@@ -65,7 +67,7 @@ impl HeldBodies {
                 }
             }
         }
-        Self { hold_timeout, total_timeout, shares: shares(raw, max_body, max_json, &place, findings) }
+        Self { hold_timeout, total_timeout, shares: shares(raw, max_body, max_json, max_answer, &place, findings) }
     }
 }
 
@@ -73,12 +75,14 @@ fn shares(
     raw: &document::HeldBodies,
     max_body: u64,
     max_json: Option<u64>,
+    max_answer: Option<u64>,
     place: &Place,
     findings: &mut Findings,
 ) -> Shares {
     // The gateway and the filter both keep a JSON body.
     let twice = max_json.unwrap_or_default().saturating_mul(2);
     let one = max_body.max(twice).saturating_add(HEADERS);
+    let answer = max_answer.unwrap_or_default();
     let (body, field_of_body) = if twice > max_body {
         ("a body of `max_json`, which counts twice,", "max_json")
     } else {
@@ -86,7 +90,7 @@ fn shares(
     };
     let given = |size: Option<document::Size>, usual: u64| size.map_or(usual, document::Size::bytes);
     let worker = given(raw.worker_bytes, USUAL_WORKER.max(one.saturating_mul(4)));
-    let agent = given(raw.agent_bytes, one.max(worker / 8));
+    let agent = given(raw.agent_bytes, one.max(answer).max(worker / 8));
     let source = given(raw.source_bytes, (worker / 2).max(agent.saturating_mul(2)).min(worker));
     if !(MIB..=MOST_WORKER).contains(&worker) {
         findings.error(place.field("worker_bytes"), "invalid size; expected `1MiB` to `1024MiB`");
@@ -101,6 +105,15 @@ fn shares(
                      `{field_of_body}`",
                     kib(bytes),
                     kib(one)
+                ),
+            );
+        } else if bytes < answer {
+            findings.error(
+                place.field(field),
+                format!(
+                    "`{}` cannot hold an answer of `max_answer`; expected at least `{}`, or a smaller `max_answer`",
+                    kib(bytes),
+                    kib(answer)
                 ),
             );
         }

@@ -117,6 +117,26 @@ fn defaults_are_the_strict_forms() {
 }
 
 #[test]
+fn the_shares_of_held_bytes_hold_an_answer() {
+    let held = |agent: &str, list: &str| {
+        errors(&[
+            ("/max_body", json!("1KiB")),
+            ("/held_bodies", json!({ "agent_bytes": agent })),
+            ("/endpoints/3/rpc/max_answer", json!("768KiB")),
+            ("/endpoints/3/rpc/list", json!(list)),
+        ])
+    };
+    assert_eq!(held("768KiB", "reachable"), [""; 0]);
+    assert_eq!(
+        held("767KiB", "granted"),
+        [
+            "held_bodies.agent_bytes: `767KiB` cannot hold an answer of `max_answer`; expected at least `768KiB`, or a smaller \
+          `max_answer`"
+        ]
+    );
+}
+
+#[test]
 fn rejects_fields_that_contradict_messages() {
     let json_rpc = json!({ "protocol": "json-rpc", "methods": [{ "name": "a", "effect": "read", "scopes": "none" }] });
     assert_eq!(errors(&[("/endpoints/3/rpc", json_rpc.clone())]), [""; 0]);

@@ -1,11 +1,12 @@
-//! Counts the bytes of requests that a worker holds while their bodies arrive, by agent and by source.
+//! Counts the bytes that a worker holds, by agent and by source: requests while their bodies arrive, and answers until they can be checked.
 //!
 //! A request with a signed body is held until the body is verified, and the gateway buffers it meanwhile. Each agent and each
-//! source has a share of the bytes that one worker holds, so slow clients of one agent cannot use up the room of others. This
-//! module only counts. `evaluate` decides how many bytes a request is charged with and how long it is held.
+//! source has a share of the bytes that one worker holds, so slow clients of one agent cannot use up the room of others. The part of an
+//! answer that the filter keeps counts in the same shares, for the agent and the source of its request. This module only counts.
+//! `evaluate` decides how many bytes a request is charged with and how long it is held, and `response` what it keeps of an answer.
 //!
-//! The table has an entry for an agent or a source only while one of its requests is held. Its size is therefore bounded by the
-//! number of held requests, which is bounded by the bytes that each request is charged.
+//! The table has an entry for an agent or a source only while it is charged with bytes. Its size is therefore bounded by the
+//! number of held requests and answers, which is bounded by the bytes that each is charged.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -13,7 +14,7 @@ use std::rc::Rc;
 
 use crate::request::incoming::Source;
 
-/// The bytes of requests that one worker holds. Clones share the same table.
+/// The bytes of requests and answers that one worker holds. Clones share the same table.
 #[derive(Debug, Clone, Default)]
 pub struct HeldBytes(Rc<RefCell<Table>>);
 
@@ -47,7 +48,7 @@ pub(crate) struct Shares {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Full;
 
-/// The bytes that one held request is charged with. They are released when the reservation is dropped.
+/// The bytes that one held request or answer is charged with. They are released when the reservation is dropped.
 #[derive(Debug)]
 pub(crate) struct Reservation {
     held: HeldBytes,
@@ -76,16 +77,26 @@ impl HeldBytes {
         shares: Shares,
         bytes: u64,
     ) -> Result<Reservation, Full> {
-        let agent = agent.map(|(policy, agent)| Owner::Agent(policy.into(), agent.into()));
-        let source = source.map(|source| Owner::Source(source.network()));
-        let mut reservation = Reservation { held: self.clone(), agent, source, shares, bytes: 0 };
+        let mut reservation = self.reserve_nothing(agent, source, shares);
         reservation.grow_to(bytes)?;
         Ok(reservation)
+    }
+
+    /// Returns a reservation of no bytes, which can grow.
+    pub(crate) fn reserve_nothing(
+        &self,
+        agent: Option<(&str, &str)>,
+        source: Option<Source>,
+        shares: Shares,
+    ) -> Reservation {
+        let agent = agent.map(|(policy, agent)| Owner::Agent(policy.into(), agent.into()));
+        let source = source.map(|source| Owner::Source(source.network()));
+        Reservation { held: self.clone(), agent, source, shares, bytes: 0 }
     }
 }
 
 impl Reservation {
-    /// Increases the charge to this total number of bytes. The charge never shrinks while the request is held.
+    /// Increases the charge to this total number of bytes. A smaller number changes nothing.
     ///
     /// # Errors
     /// Same as [`HeldBytes::reserve`]. The previous charge is kept.
@@ -107,19 +118,26 @@ impl Reservation {
         self.bytes = bytes;
         Ok(())
     }
-}
 
-impl Drop for Reservation {
-    fn drop(&mut self) {
+    /// Decreases the charge to this total number of bytes. A larger number changes nothing.
+    pub(crate) fn shrink_to(&mut self, bytes: u64) {
+        let Some(less) = self.bytes.checked_sub(bytes).filter(|less| *less > 0) else { return };
         // INVARIANT: no other code runs while the table is borrowed, so it is never borrowed here.
         let Ok(mut table) = self.held.0.try_borrow_mut() else { return };
-        table.total = table.total.saturating_sub(self.bytes);
+        table.total = table.total.saturating_sub(less);
         for owner in self.agent.iter().chain(&self.source) {
-            match table.held_by(owner).saturating_sub(self.bytes) {
+            match table.held_by(owner).saturating_sub(less) {
                 0 => drop(table.owners.remove(owner)),
                 left => drop(table.owners.insert(owner.clone(), left)),
             }
         }
+        self.bytes = bytes;
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.shrink_to(0);
     }
 }
 
@@ -189,6 +207,7 @@ mod tests {
     enum Event {
         Reserve { agent: u8, source: Option<u8>, bytes: u64 },
         Grow { which: usize, bytes: u64 },
+        Shrink { which: usize, bytes: u64 },
         End { which: usize },
     }
 
@@ -200,6 +219,7 @@ mod tests {
                 bytes
             }),
             (any::<usize>(), 0..40_u64).prop_map(|(which, bytes)| Event::Grow { which, bytes }),
+            (any::<usize>(), 0..40_u64).prop_map(|(which, bytes)| Event::Shrink { which, bytes }),
             any::<usize>().prop_map(|which| Event::End { which }),
         ]
     }
@@ -225,8 +245,14 @@ mod tests {
                         let expected = if grown.is_ok() { before.max(bytes) } else { before };
                         prop_assert_eq!(holds[at].2.bytes, expected);
                     }
+                    Event::Shrink { which, bytes } if !holds.is_empty() => {
+                        let at = which % holds.len();
+                        let before = holds[at].2.bytes;
+                        holds[at].2.shrink_to(bytes);
+                        prop_assert_eq!(holds[at].2.bytes, before.min(bytes));
+                    }
                     Event::End { which } if !holds.is_empty() => drop(holds.swap_remove(which % holds.len())),
-                    Event::Grow { .. } | Event::End { .. } => {}
+                    Event::Grow { .. } | Event::Shrink { .. } | Event::End { .. } => {}
                 }
                 let sum = |of: &dyn Fn(&Held) -> bool| {
                     holds.iter().filter(|hold| of(hold)).map(|hold| hold.2.bytes).sum::<u64>()
@@ -239,7 +265,8 @@ mod tests {
                 for from in 0..3 {
                     prop_assert!(sum(&|hold| hold.1 == Some(from)) <= SHARES.source);
                 }
-                prop_assert!(held.0.borrow().owners.len() <= 2 * holds.len());
+                let charged = holds.iter().filter(|hold| hold.2.bytes > 0).count();
+                prop_assert!(held.0.borrow().owners.len() <= 2 * charged);
             }
             drop(holds);
             prop_assert_eq!(held.total(), 0);

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 
 use super::held::Held;
+use crate::quota::held::Reservation;
 use crate::text::ascii::are_printable;
 
 /// The byte order mark, which readers ignore at the beginning of a stream.
@@ -22,8 +23,17 @@ pub(crate) enum Change {
     ReplaceData(Vec<u8>),
 }
 
-/// Decides about the data of an event, or about an event that is longer than the limit (`None`). Only events with data are passed to it.
-pub(crate) type Check<'c> = dyn FnMut(Option<&[u8]>) -> Change + 'c;
+/// The reason why an event is not kept until it is complete.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lost {
+    /// The worker has no room for it.
+    NoRoom,
+    /// It is longer than the limit.
+    TooLong,
+}
+
+/// Decides about the data of an event, or about an event that is not kept. Only complete events with data are passed to it.
+pub(crate) type Check<'c> = dyn FnMut(Result<&[u8], Lost>) -> Change + 'c;
 
 /// A stream of which the events before the current one were forwarded.
 #[derive(Debug)]
@@ -35,20 +45,21 @@ pub(crate) struct EventStream {
     /// Whether the last byte was a CR, so a following LF ends the same line.
     is_after_cr: bool,
     is_first_line: bool,
-    /// Whether the current event is longer than the limit. The rest of it is dropped.
+    /// Whether the current event is not kept. The rest of it is dropped.
     is_skipped: bool,
 }
 
 impl EventStream {
-    /// Begins a stream with events of at most `most` bytes.
-    pub(crate) fn new(most: usize) -> Self {
-        Self { held: Held::new(most), line: 0, is_after_cr: false, is_first_line: true, is_skipped: false }
+    /// Begins a stream with events of at most `most` bytes. `charge` counts what is kept of them.
+    pub(crate) fn new(most: usize, charge: Option<Reservation>) -> Self {
+        Self { held: Held::new(most, charge), line: 0, is_after_cr: false, is_first_line: true, is_skipped: false }
     }
 
     /// Receives the next bytes. Appends to `out` each event that is complete, after `check` decided about its data.
     ///
     /// A comment that does not follow a field, such as one that keeps the connection alive, is forwarded without waiting for more lines. An
-    /// event that is longer than the limit is replaced by what `check` decides. An event that the stream ends in is never forwarded: it was
+    /// event that is longer than the limit, or for the part of which there is no room until the next bytes arrive, is replaced by what
+    /// `check` decides. An event that the stream ends in is never forwarded: it was
     /// not checked, and browsers ignore it too.
     pub(crate) fn push(&mut self, chunk: &[u8], check: &mut Check<'_>, out: &mut Vec<u8>) {
         let mut rest = chunk;
@@ -69,6 +80,9 @@ impl EventStream {
                 self.end_line(check, out);
             }
         }
+        if !self.held.keep() {
+            self.skip(Lost::NoRoom, check, out);
+        }
     }
 
     /// Receives the LF of a line that ends with CR and LF. The event that this line ended, if it did, was forwarded after the CR.
@@ -85,8 +99,13 @@ impl EventStream {
         if self.is_skipped || self.held.push(piece) {
             return;
         }
+        self.skip(Lost::TooLong, check, out);
+    }
+
+    /// Replaces the current event, and drops the rest of it.
+    fn skip(&mut self, lost: Lost, check: &mut Check<'_>, out: &mut Vec<u8>) {
         self.is_skipped = true;
-        if let Change::ReplaceData(text) = check(None) {
+        if let Change::ReplaceData(text) = check(Err(lost)) {
             push_data(&text, out);
             out.push(b'\n');
         }
@@ -134,7 +153,7 @@ fn forward(event: &[u8], check: &mut Check<'_>, out: &mut Vec<u8>) {
             Line::Kept => {}
         }
     }
-    let change = data.map_or(Change::Keep, |data| check(Some(&*data)));
+    let change = data.map_or(Change::Keep, |data| check(Ok(&*data)));
     if keeps_lines && change == Change::Keep {
         out.extend_from_slice(event);
         return;

@@ -12,10 +12,12 @@ fn pass<'s>(
     most: usize,
     change: &dyn Fn(Option<&[u8]>) -> Change,
 ) -> (Vec<u8>, Vec<Option<Vec<u8>>>) {
-    let mut stream = EventStream::new(most);
+    let mut stream = EventStream::new(most, None);
     let (mut out, mut seen) = (Vec::new(), Vec::new());
     for chunk in chunks {
-        let mut check = |data: Option<&[u8]>| {
+        let mut check = |data: Result<&[u8], Lost>| {
+            assert_ne!(data, Err(Lost::NoRoom));
+            let data = data.ok();
             seen.push(data.map(<[u8]>::to_vec));
             change(data)
         };
@@ -101,7 +103,7 @@ fn an_event_that_the_stream_ends_in_is_not_forwarded() {
 
 #[test]
 fn comments_and_events_are_forwarded_with_the_chunk_that_completes_them() {
-    let mut stream = EventStream::new(100);
+    let mut stream = EventStream::new(100, None);
     for (chunk, expected) in [
         (": ping\n", ": ping\n"),
         (": pi", ""),

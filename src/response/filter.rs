@@ -3,9 +3,11 @@
 //! The adapter passes what it receives and forwards what it gets back. Whatever happens in between, an item that was not checked is not
 //! among it: the state in which nothing is forwarded is the first one, and that after each end.
 
-use super::events::{Change, EventStream, escape_line_ends};
+use super::events::{Change, EventStream, Lost, escape_line_ends};
 use super::held::Held;
 use super::list::{self, Filtered, Listed, Removed};
+use super::object_end::{ObjectEnd, Progress, is_blank};
+use crate::quota::held::Reservation;
 use crate::request::incoming::DecisionId;
 
 /// The headers of a response that decide how its body is read.
@@ -41,6 +43,8 @@ pub(crate) enum AnswerFault {
     Coded,
     /// It has a media type that MCP does not use, or whose header clients could read as that of another one.
     MediaType,
+    /// The worker has no room to keep it until it is complete.
+    NotHeld,
     /// It is longer than `max_answer`.
     TooLarge,
     /// It is not one JSON-RPC message that all readers read alike.
@@ -52,6 +56,7 @@ impl AnswerFault {
     pub(crate) fn code(self) -> &'static str {
         match self {
             Self::Coded | Self::MediaType | Self::Unreadable => "answer_unreadable",
+            Self::NotHeld => "answer_not_held",
             Self::TooLarge => "answer_too_large",
         }
     }
@@ -61,6 +66,7 @@ impl AnswerFault {
         match self {
             Self::Coded => "the server's answer has a content coding, so it cannot be checked",
             Self::MediaType => "the server's answer is neither JSON nor an event stream",
+            Self::NotHeld => "the gateway has no room to hold the server's answer until it is checked; try again later",
             Self::TooLarge => "the server's answer is too large to be checked",
             Self::Unreadable => "the server's answer is not one unambiguous JSON-RPC message",
         }
@@ -69,12 +75,14 @@ impl AnswerFault {
 
 /// The filter of one response.
 ///
-/// It keeps at most `max_answer` bytes between chunks. What it returns for a chunk is at most `max_answer` bytes longer than three times
-/// the chunk, except for one error. It is that long only if strings contain characters at which some readers end lines.
+/// It keeps at most `max_answer` bytes between chunks, and charges them to its reservation. What it returns for a chunk is at most
+/// `max_answer` bytes longer than three times the chunk, except for one error. It is that long only if strings contain characters at which some readers end lines.
 #[derive(Debug)]
 pub(crate) struct ResponseFilter {
     body: Body,
     answers: Answers,
+    /// The charge of the body, before its headers are known.
+    charge: Option<Reservation>,
 }
 
 /// How the body is read.
@@ -85,7 +93,10 @@ enum Body {
     /// It cannot contain a list that a client would read.
     Forwarded,
     Events(EventStream),
-    Json(Held),
+    /// An object that is not complete.
+    Json(Held, ObjectEnd),
+    /// The object was forwarded, or an error instead of it. Only white space may follow, which is not forwarded.
+    JsonEnded,
 }
 
 /// What all messages of a response share.
@@ -106,7 +117,12 @@ impl ResponseFilter {
     pub(crate) fn new(max_answer: usize, id: Option<&str>, decision: DecisionId) -> Self {
         let answers =
             Answers { id: id.map(Into::into), decision, max_answer, removed: Removed::default(), fault: None };
-        Self { body: Body::Discarded, answers }
+        Self { body: Body::Discarded, answers, charge: None }
+    }
+
+    /// Charges the reservation with the bytes that the filter keeps.
+    pub(crate) fn charging(self, reservation: Reservation) -> Self {
+        Self { charge: Some(reservation), ..self }
     }
 
     /// Decides by the headers how the body is read.
@@ -132,11 +148,11 @@ impl ResponseFilter {
             _ if is_coded => AnswerFault::Coded,
             MediaType::Json if is_long => AnswerFault::TooLarge,
             MediaType::Json => {
-                self.body = Body::Json(Held::new(max_answer));
+                self.body = Body::Json(Held::new(max_answer, self.charge.take()), ObjectEnd::default());
                 return HeaderAction::Replace;
             }
             MediaType::Events => {
-                self.body = Body::Events(EventStream::new(max_answer));
+                self.body = Body::Events(EventStream::new(max_answer, self.charge.take()));
                 return HeaderAction::Replace;
             }
             MediaType::Other if self.answers.id.is_none() => return HeaderAction::Replace,
@@ -146,27 +162,55 @@ impl ResponseFilter {
         HeaderAction::Reject(fault)
     }
 
-    /// Receives a chunk of the body. Returns what is forwarded instead of it. `end` states that no chunk follows; what remains until then
-    /// is forwarded with that last chunk, which may be empty.
+    /// Receives a chunk of the body. Returns what is forwarded instead of it. `end` states that no chunk follows.
+    ///
+    /// An answer is forwarded with the chunk that completes it, without the white space after it: if a body has trailers, the last chunk
+    /// does not have `end`. Other bytes that follow are not forwarded either. If they are in the same chunk, an error replaces the answer.
     pub(crate) fn on_chunk(&mut self, chunk: &[u8], end: bool, listed: &dyn Listed) -> Vec<u8> {
-        let Self { body, answers } = self;
+        let Self { body, answers, .. } = self;
         let mut out = Vec::new();
-        let mut ends = end;
+        let mut next = end.then_some(Body::Discarded);
         match body {
             Body::Discarded => {}
             Body::Forwarded => out.extend_from_slice(chunk),
             Body::Events(events) => events.push(chunk, &mut |data| answers.check_event(data, listed), &mut out),
-            Body::Json(held) => {
-                if !held.push(chunk) {
-                    out = answers.fail(AnswerFault::TooLarge);
-                    ends = true;
-                } else if end {
-                    out = answers.check_document(held.take(), listed);
+            Body::Json(held, object) => {
+                let progress = object.read(chunk);
+                let count = match progress {
+                    Progress::Ended(count) | Progress::Other(count) => count,
+                    Progress::Unfinished => chunk.len(),
+                };
+                let (piece, after) = chunk.split_at_checked(count).unwrap_or((chunk, &[]));
+                let fault = if held.push(piece) {
+                    match progress {
+                        Progress::Ended(_) if is_blank(after) => {
+                            out = answers.check_document(held.take(), listed);
+                            next = Some(if end { Body::Discarded } else { Body::JsonEnded });
+                            None
+                        }
+                        Progress::Ended(_) | Progress::Other(_) => Some(AnswerFault::Unreadable),
+                        // An answer that has no body, such as that to a notification.
+                        Progress::Unfinished if end && is_blank(held.bytes()) => None,
+                        Progress::Unfinished if end => Some(AnswerFault::Unreadable),
+                        Progress::Unfinished => (!held.keep()).then_some(AnswerFault::NotHeld),
+                    }
+                } else {
+                    Some(AnswerFault::TooLarge)
+                };
+                if let Some(fault) = fault {
+                    out = answers.fail(fault);
+                    next = Some(Body::Discarded);
+                }
+            }
+            Body::JsonEnded => {
+                if !is_blank(chunk) {
+                    answers.fault.get_or_insert(AnswerFault::Unreadable);
+                    next = Some(Body::Discarded);
                 }
             }
         }
-        if ends {
-            *body = Body::Discarded;
+        if let Some(next) = next {
+            *body = next;
         }
         out
     }
@@ -191,10 +235,6 @@ impl ResponseFilter {
 impl Answers {
     /// Returns what is forwarded instead of a JSON answer.
     fn check_document(&mut self, document: Vec<u8>, listed: &dyn Listed) -> Vec<u8> {
-        if document.trim_ascii().is_empty() {
-            // An answer that has no body, such as that to a notification.
-            return Vec::new();
-        }
         match list::filter(&document, self.max_answer, listed, &mut self.removed) {
             Filtered::Changed(text) => text,
             Filtered::Unreadable => self.fail(AnswerFault::Unreadable),
@@ -203,8 +243,12 @@ impl Answers {
     }
 
     /// Decides about the data of an event.
-    fn check_event(&mut self, data: Option<&[u8]>, listed: &dyn Listed) -> Change {
-        let Some(data) = data else { return self.fail_event(AnswerFault::TooLarge) };
+    fn check_event(&mut self, data: Result<&[u8], Lost>, listed: &dyn Listed) -> Change {
+        let data = match data {
+            Ok(data) => data,
+            Err(Lost::NoRoom) => return self.fail_event(AnswerFault::NotHeld),
+            Err(Lost::TooLong) => return self.fail_event(AnswerFault::TooLarge),
+        };
         if data.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n')) {
             // Servers send an event with an id and empty data, from which clients resume the stream.
             return Change::Keep;

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::fuzzing;
+use crate::quota::held::{HeldBytes, Shares};
 use crate::request::json::Json;
 use crate::response::list::{ListKind, Shown};
 
@@ -41,6 +42,8 @@ fn filter_for(head: &ResponseHead<'_>, id: Option<&str>) -> ResponseFilter {
     assert_eq!(filter.on_headers(head), HeaderAction::Replace);
     filter
 }
+
+const NOT_HELD: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603,"message":"the gateway has no room to hold the server's answer until it is checked; try again later","data":{"code":"answer_not_held"}}}"#;
 
 /// Returns what is forwarded of a body, which is received in chunks of this size.
 fn pass(filter: &mut ResponseFilter, body: &[u8], size: usize) -> String {
@@ -168,18 +171,135 @@ fn forwards_error_pages_and_discards_bodies_that_nobody_expects() {
 fn json_is_collected_and_filtered() {
     for size in [1, 7, 1000] {
         let mut filter = filter_for(&HEAD, Some("1"));
-        for chunk in LIST.as_bytes().chunks(size) {
-            assert!(filter.on_chunk(chunk, false, &Hiding).is_empty(), "nothing is forwarded before the end");
+        let mut forwarded: Vec<_> =
+            LIST.as_bytes().chunks(size).map(|chunk| filter.on_chunk(chunk, false, &Hiding)).collect();
+        assert_eq!(forwarded.pop().unwrap(), SHOWN.as_bytes(), "the end of the body may not be told");
+        assert!(forwarded.iter().all(Vec::is_empty), "nothing is forwarded before");
+        for (chunk, end) in [(" ", false), ("\r\n\t", false), ("\n", true)] {
+            assert!(filter.on_chunk(chunk.as_bytes(), end, &Hiding).is_empty(), "nothing is forwarded after it");
         }
-        assert_eq!(filter.on_chunk(b"", true, &Hiding), SHOWN.as_bytes());
         assert_eq!((filter.removed().count(ListKind::Tools), filter.fault()), (1, None));
     }
     let mut filter = filter_for(&HEAD, None);
     assert_eq!(filter.on_chunk(LIST.as_bytes(), true, &Hiding), SHOWN.as_bytes(), "the last chunk may contain all");
     let other = " {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"content\":[],\"x\":\"\u{2028}\"}}\n";
-    assert_eq!(json(other), other);
+    assert_eq!(json(other), other.trim_end());
+    assert_eq!(filter_for(&HEAD, None).on_chunk(other.as_bytes(), true, &Hiding), other.trim_end().as_bytes());
+    assert_eq!(json(format!("{LIST}{}", " ".repeat(5000))), SHOWN, "the limit is that of the answer");
     assert_eq!(json(""), "");
     assert_eq!(json(" \r\n"), "");
+}
+
+#[test]
+fn nothing_of_what_follows_an_answer_is_forwarded() {
+    for after in ["x", "{}", LIST, "]", "\0", "\u{feff}", "\u{c}", " , "] {
+        let mut filter = filter_for(&HEAD, Some("7"));
+        assert_eq!(filter.on_chunk(LIST.as_bytes(), false, &Hiding), SHOWN.as_bytes());
+        for (chunk, end) in [(" ", false), (after, false), (LIST, false), ("", true)] {
+            assert!(filter.on_chunk(chunk.as_bytes(), end, &Hiding).is_empty(), "{after:?}");
+        }
+        assert_eq!(filter.fault(), Some(AnswerFault::Unreadable), "{after:?}");
+
+        for end in [true, false] {
+            let mut filter = filter_for(&HEAD, Some("7"));
+            let both = format!("{LIST} {after}");
+            assert_eq!(filter.on_chunk(both.as_bytes(), end, &Hiding), UNREADABLE.as_bytes(), "{after:?}");
+            assert!(filter.on_chunk(LIST.as_bytes(), true, &Hiding).is_empty());
+        }
+    }
+}
+
+#[test]
+fn an_answer_without_its_end_becomes_an_error() {
+    for length in 1..LIST.len() {
+        let begin = &LIST.as_bytes()[..length];
+        assert_eq!(json(begin), UNREADABLE, "{length}");
+        assert_eq!(filter_for(&HEAD, Some("7")).on_chunk(begin, true, &Hiding), UNREADABLE.as_bytes(), "{length}");
+    }
+}
+
+const SHARES: Shares = Shares { worker: 10_000, agent: 6_000, source: 10_000 };
+
+/// Returns the filter of an answer to an agent.
+fn charging(held: &HeldBytes, agent: &str, head: &ResponseHead<'_>) -> ResponseFilter {
+    let mut filter = ResponseFilter::new(4_000, Some("7"), DECISION).charging(held.reserve_nothing(
+        Some(("p", agent)),
+        None,
+        SHARES,
+    ));
+    assert_eq!(filter.on_headers(head), HeaderAction::Replace);
+    filter
+}
+
+#[test]
+fn all_answers_together_have_a_bound() {
+    for (head, begin, error) in [
+        (HEAD, "{\"x\":\"".to_owned() + &"x".repeat(990), NOT_HELD.to_owned()),
+        (EVENTS, "data: ".to_owned() + &"x".repeat(990), format!("data: {NOT_HELD}\n\n")),
+    ] {
+        let held = HeldBytes::default();
+        let mut filters = Vec::new();
+        for (agent, most) in [("slow", 5), ("other", 4), ("third", 0)] {
+            for number in 0..8 {
+                let mut filter = charging(&held, agent, &head);
+                let out = String::from_utf8(filter.on_chunk(begin.as_bytes(), false, &Hiding)).unwrap();
+                let (expected, fault) = if number < most { ("", None) } else { (&*error, Some(AnswerFault::NotHeld)) };
+                assert_eq!((&*out, filter.fault()), (expected, fault), "{agent} {number}");
+                filters.push(filter);
+                assert!(held.total() <= SHARES.worker);
+            }
+        }
+        assert_eq!(held.total(), 9 * 1024);
+        // One that needs no room is still forwarded.
+        let whole = if head.content_type == HEAD.content_type { LIST.to_owned() } else { format!("data: {LIST}\n\n") };
+        let out = charging(&held, "third", &head).on_chunk(whole.as_bytes(), true, &Hiding);
+        assert_eq!(String::from_utf8(out).unwrap(), whole.replace(LIST, SHOWN));
+        // A cancelled stream releases its bytes, and so does one that ends.
+        drop(filters.remove(0));
+        assert_eq!(held.total(), 8 * 1024);
+        for filter in &mut filters {
+            filter.on_chunk(b"", true, &Hiding);
+        }
+        assert_eq!(held.total(), 0, "the streams have ended");
+    }
+}
+
+#[test]
+fn only_what_waits_is_charged() {
+    let held = HeldBytes::default();
+    let mut filter = charging(&held, "a", &HEAD);
+    let (first, rest) = LIST.split_at(40);
+    assert!(filter.on_chunk(first.as_bytes(), false, &Hiding).is_empty());
+    assert_eq!(held.total(), 1024);
+    assert_eq!(filter.on_chunk(rest.as_bytes(), false, &Hiding), SHOWN.as_bytes());
+    assert_eq!(held.total(), 0, "it is forwarded, although the stream has not ended");
+
+    let mut filter = charging(&held, "a", &EVENTS);
+    for _ in 0..3 {
+        assert!(filter.on_chunk(b"data: {\"a\"", false, &Hiding).is_empty());
+        assert_eq!(held.total(), 1024);
+        assert_eq!(filter.on_chunk(b":1}\n\n", false, &Hiding), b"data: {\"a\":1}\n\n");
+        assert_eq!(held.total(), 0, "an idle stream holds nothing");
+    }
+    filter.on_chunk(("data: {\"a\":1}\n\n".repeat(100) + "data: ").as_bytes(), false, &Hiding);
+    assert!((1..=4096).contains(&held.total()), "{}", held.total());
+    filter.on_chunk(&[b'x'; 5_000], false, &Hiding);
+    assert_eq!((filter.fault(), held.total()), (Some(AnswerFault::TooLarge), 0), "what is dropped needs no room");
+}
+
+#[test]
+fn an_event_without_room_is_dropped_to_its_end() {
+    let held = HeldBytes::default();
+    let all = held.reserve(None, None, SHARES, SHARES.worker).unwrap();
+    let mut filter = charging(&held, "a", &EVENTS);
+    let mut pass = |chunk: &str| String::from_utf8(filter.on_chunk(chunk.as_bytes(), false, &Hiding)).unwrap();
+    assert_eq!(pass("data: {\"a\":1}\n\ndata: {\"x\""), format!("data: {{\"a\":1}}\n\ndata: {NOT_HELD}\n\n"));
+    assert_eq!(pass(":1}\ndata: 2\n"), "");
+    assert_eq!(pass("\ndata: {\"b\":1}\n\n"), "data: {\"b\":1}\n\n");
+    drop(all);
+    assert_eq!(pass("data: {\"c\""), "");
+    assert_eq!(pass(":1}\n\n"), "data: {\"c\":1}\n\n");
+    assert_eq!(filter.fault(), Some(AnswerFault::NotHeld));
 }
 
 #[test]
@@ -312,9 +432,13 @@ fn an_event_that_cannot_be_checked_becomes_one_error() {
 fn single_bytes_take_linear_time() {
     let started = Instant::now();
     for head in [HEAD, EVENTS] {
-        for body in
-            [LIST.repeat(2000), format!("data: {LIST}\n\n").repeat(2000), "[".repeat(1 << 16), "\r".repeat(1 << 16)]
-        {
+        for body in [
+            LIST.repeat(2000),
+            format!("{{\"x\":{}", LIST.repeat(2000)),
+            format!("data: {LIST}\n\n").repeat(2000),
+            "{\"x\":".to_owned() + &"[".repeat(1 << 16),
+            "\r".repeat(1 << 16),
+        ] {
             let mut filter = ResponseFilter::new(1 << 20, None, DECISION);
             filter.on_headers(&head);
             pass(&mut filter, body.as_bytes(), 1);
@@ -324,6 +448,32 @@ fn single_bytes_take_linear_time() {
 }
 
 proptest! {
+    #[test]
+    fn a_document_may_be_divided_anywhere(
+        before in "[ \\t\\r\\n]{0,3}",
+        after in "[ \\t\\r\\n]{0,3}",
+        cuts in proptest::collection::vec(0..200_usize, 0..8),
+        is_told in any::<bool>(),
+    ) {
+        let document = before + &LIST.replace("\"id\":1", "\"id\":1,\"}\":\"]}\\\\\\\"}{[\",\"x\":[[],{\"y\":{}}]");
+        let Filtered::Changed(expected) = list::filter(document.as_bytes(), 1000, &Hiding, &mut Removed::default()) else {
+            return Err(TestCaseError::fail("the list is not filtered"));
+        };
+        let mut rest = document.clone() + &after;
+        let mut cuts: Vec<_> = cuts.into_iter().filter(|cut| *cut <= rest.len()).collect();
+        cuts.sort_unstable();
+        let mut chunks: Vec<_> = cuts.into_iter().rev().map(|cut| rest.split_off(cut)).collect();
+        chunks.push(rest);
+        let mut filter = filter_for(&HEAD, Some("7"));
+        let last = chunks.len() - 1;
+        let chunks = chunks.iter().rev().enumerate();
+        let out: Vec<_> =
+            chunks.map(|(at, chunk)| filter.on_chunk(chunk.as_bytes(), is_told && at == last, &Hiding)).collect();
+        prop_assert_eq!(out.concat(), expected);
+        prop_assert_eq!(filter.fault(), None);
+        prop_assert!(out.iter().filter(|out| !out.is_empty()).count() == 1, "it leaves at once");
+    }
+
     #[test]
     fn agrees_with_a_second_implementation_about_any_bytes(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
         fuzzing::answers(&bytes);

@@ -35,7 +35,6 @@ pub(crate) struct Rpc {
     pub(crate) client_responses: bool,
     pub(crate) list: RpcList,
     /// The maximum size of an answer or event whose lists are filtered, in bytes.
-    #[cfg_attr(not(any(test, target_arch = "wasm32")), expect(dead_code, reason = "only adapters filter answers"))]
     pub(crate) max_answer: usize,
     /// The limits of requests that name no operation, in addition to those of the endpoint, by their positions in the policy.
     pub(crate) lifecycle_limits: Vec<u32>,
@@ -117,6 +116,11 @@ pub(crate) enum Requested<'p, 't> {
 }
 
 impl Rpc {
+    /// Returns whether the lists in its answers are filtered.
+    pub(crate) fn filters_lists(&self) -> bool {
+        self.protocol == RpcProtocol::Mcp && self.list != RpcList::Unfiltered
+    }
+
     /// Iterates over all operations.
     pub(crate) fn operations(&self) -> impl Iterator<Item = &Operation> {
         self.tools.iter().chain(self.resources.iter()).chain(&self.prompts).chain(&self.methods)

@@ -34,6 +34,8 @@ pub struct Request {
     pub answer: Pairs,
     /// The chunks of the body of the upstream's response.
     pub answer_body: Vec<Vec<u8>>,
+    /// Whether that body ends with trailers, which the module does not see. Then no chunk of it is the last one of the response.
+    pub answer_trailers: bool,
     /// When the last chunk of that body arrives, in nanoseconds since 1970. Defaults to the time of the chunks before.
     pub answer_at: Option<u64>,
     /// The current time, in nanoseconds since 1970.
@@ -58,6 +60,7 @@ impl Default for Request {
             properties: BTreeMap::new(),
             answer: Pairs::new(),
             answer_body: Vec::new(),
+            answer_trailers: false,
             answer_at: None,
             now: 1_795_000_000_000_000_000,
             fault: None,

@@ -128,8 +128,8 @@ impl Vm {
                 if let Some(at) = request.answer_at.filter(|_| index + 1 == chunks.len()) {
                     self.store.data_mut().clock = at;
                 }
-                let (size, end) =
-                    (u32::try_from(chunk.len()).unwrap_or(u32::MAX), u32::from(index + 1 == chunks.len()));
+                let size = u32::try_from(chunk.len()).unwrap_or(u32::MAX);
+                let end = u32::from(index + 1 == chunks.len() && !request.answer_trailers);
                 self.with_stream(|stream| stream.response_body = Some(chunk.clone()));
                 self.callback::<_, u32>("proxy_on_response_body", (stream, size, end))?;
                 self.with_stream(|stream| {

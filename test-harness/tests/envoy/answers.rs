@@ -1,16 +1,26 @@
 //! Answers of MCP servers that are larger or stranger than any client expects: Envoy survives them, and no client sees a list that was not
 //! filtered.
 
+use std::convert::Infallible;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
 
+use bytes::Bytes;
+use futures_util::stream;
+use http_body_util::{BodyExt as _, Full, StreamBody};
+use hyper::body::{Frame, Incoming};
+use hyper::header::{HeaderMap, HeaderValue};
+use hyper::server::conn::http2;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use test_harness::client::{Connection, Request};
 use test_harness::envoy::{Bootstrap, Options, oldest};
 
 use crate::envoy::fixture::{Gate, HOST, policy, token};
+use crate::envoy::http2::exchange;
 
 /// The tool that the policy does not list.
 const HIDDEN: &str = "drop_everything";
@@ -229,5 +239,89 @@ fn survives(options: &Options) {
         }
         // The same worker still decides.
         assert!(ask(address, 0, &token).contains(LISTED));
+    }
+}
+
+/// A body of which every part is known.
+type Parts = StreamBody<stream::Iter<std::vec::IntoIter<Result<Frame<Bytes>, Infallible>>>>;
+
+/// An answer over HTTP/2: its media type, its chunks before the trailers, and what the client sees.
+struct WithTrailers(&'static str, Vec<Vec<u8>>, Seen);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Seen {
+    Error,
+    List,
+    Nothing,
+}
+
+fn answers_with_trailers() -> Vec<WithTrailers> {
+    let (json, events) = ("application/json", "text/event-stream");
+    let unfinished = both()[..both().len() - 1].to_vec();
+    vec![
+        WithTrailers(json, vec![both()], Seen::List),
+        WithTrailers(json, pieces(&both(), 1), Seen::List),
+        WithTrailers(json, pieces(&list_of(700 << 10), 16 << 10), Seen::List),
+        WithTrailers(json, vec![both(), b"\r\n".to_vec(), b" ".to_vec()], Seen::List),
+        WithTrailers(json, vec![b"[]".to_vec()], Seen::Error),
+        WithTrailers(json, pieces(&list_of(HUGE), 16 << 10), Seen::Error),
+        WithTrailers(json, vec![unfinished], Seen::Nothing),
+        WithTrailers(events, vec![event(&both())], Seen::List),
+        WithTrailers(events, vec![both()], Seen::Nothing),
+    ]
+}
+
+/// Starts a server for HTTP/2 that sends the answer with the number in `X-Answer`.
+async fn serve_with_trailers() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // The gateway may close the connection first.
+            let server = http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service_fn(answer_with_trailers)));
+        }
+    });
+    address
+}
+
+async fn answer_with_trailers(request: hyper::Request<Incoming>) -> Result<hyper::Response<Parts>, Infallible> {
+    let number: usize = request.headers()["x-answer"].to_str().unwrap().parse().unwrap();
+    request.into_body().collect().await.unwrap();
+    let WithTrailers(media_type, chunks, _) = answers_with_trailers().swap_remove(number);
+    let mut trailers = HeaderMap::new();
+    trailers.insert("x-checksum", HeaderValue::from_static("1"));
+    let mut frames: Vec<_> = chunks.into_iter().map(|chunk| Ok(Frame::data(Bytes::from(chunk)))).collect();
+    frames.push(Ok(Frame::trailers(trailers)));
+    let mut response = hyper::Response::new(StreamBody::new(stream::iter(frames)));
+    response.headers_mut().insert("content-type", HeaderValue::from_static(media_type));
+    Ok(response)
+}
+
+/// The gateway tells the filter no end of such a body. The shipped configuration uses the protocol of the client for the server too.
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_filtered_if_trailers_follow_them() {
+    let server = serve_with_trailers().await;
+    let changed = |bootstrap: &mut Bootstrap| bootstrap.set_upstream(server).unwrap();
+    let mut gate = Gate::start_with(&mcp_policy(), changed, &Options::default());
+    let authorization = format!("Bearer {}", token("items:read"));
+    for (number, WithTrailers(media_type, _, seen)) in answers_with_trailers().into_iter().enumerate() {
+        let request = hyper::Request::post(format!("http://{HOST}/mcp"))
+            .header("x-answer", number)
+            .header("authorization", &authorization)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2025-11-25")
+            .body(Full::<Bytes>::from(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#))
+            .unwrap();
+        let response = exchange(&gate, request).await;
+        let text = response.text();
+        let place = format!("{number}, {media_type}: {:?}", text.chars().take(300).collect::<String>());
+        assert_eq!(response.status, 200, "{place}");
+        assert!(!text.contains(HIDDEN), "{place}");
+        assert_eq!(text.contains(LISTED), seen == Seen::List, "{place}");
+        assert_eq!(text.contains(r#""error""#), seen == Seen::Error, "{place}");
+        assert_eq!(text.trim().is_empty(), seen == Seen::Nothing, "{place}");
+        assert!(gate.envoy.is_running(), "Envoy ended after {place}");
     }
 }

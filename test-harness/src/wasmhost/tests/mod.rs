@@ -1,5 +1,6 @@
 //! The shipped filter in situations that cannot be produced in a gateway.
 
+mod answers;
 mod calls;
 mod configure;
 mod faults;
