@@ -43,7 +43,7 @@ fn filter_for(head: &ResponseHead<'_>, id: Option<&str>) -> ResponseFilter {
     filter
 }
 
-const NOT_HELD: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603,"message":"the gateway has no room to hold the server's answer until it is checked; try again later","data":{"code":"answer_not_held"}}}"#;
+const NOT_HELD: &str = r#"{"jsonrpc":"2.0","id":7,"error":{"code":-32603,"message":"the gateway has no room to hold the server's answer until it is checked; try again later","data":{"code":"answer_not_held","status":502,"decision":"00000000000000000000000000000007"}}}"#;
 
 /// Returns what is forwarded of a body, which is received in chunks of this size.
 fn pass(filter: &mut ResponseFilter, body: &[u8], size: usize) -> String {

@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use callgate::document::{BindingRule, Document, Endpoint, Operand, OperationEntry, Operator, Rpc, RpcProtocol};
+use callgate::document::{BindingRule, Document, Endpoint, Mode, Operand, OperationEntry, Operator, Rpc, RpcProtocol};
 use callgate::identity::token::ClaimName;
 use serde_json::{Value, json};
 
@@ -75,8 +75,11 @@ pub(crate) fn draft(
         let rule = endpoint.bind.iter().find(|(own, _)| *own == part).map(|(_, rule)| rule);
         rule.and_then(|rule| known.pick(rule, round))
     };
+    // A value that no request can carry fits nothing. Where requests are only observed, a binding excludes nothing.
+    let is_carried = |value: &Value| value.is_string() || value.is_number();
+    let observes = [Some(document.mode), endpoint.mode].contains(&Some(Mode::Observe));
     let path = fill(&endpoint.path, |name, kind| {
-        let value = bound(format!("path.{name}"));
+        let value = bound(format!("path.{name}")).filter(|value| is_carried(value) && !observes);
         value.map_or_else(|| sample(kind).to_owned(), |value| encode(&text(&value), kind == "..."))
     });
     let (mut query, mut headers, mut body) = (Vec::new(), Vec::new(), Value::Null);
