@@ -95,8 +95,11 @@ enum Body {
     Events(EventStream),
     /// An object that is not complete.
     Json(Held, ObjectEnd),
-    /// The object was forwarded, or an error instead of it. Only white space may follow, which is not forwarded.
-    JsonEnded,
+    /// The object was forwarded, or another one instead of it. Only white space may follow.
+    JsonEnded {
+        /// Whether the object is that of the server. The white space after it is forwarded then too.
+        is_untouched: bool,
+    },
 }
 
 /// What all messages of a response share.
@@ -164,8 +167,9 @@ impl ResponseFilter {
 
     /// Receives a chunk of the body. Returns what is forwarded instead of it. `end` states that no chunk follows.
     ///
-    /// An answer is forwarded with the chunk that completes it, without the white space after it: if a body has trailers, the last chunk
-    /// does not have `end`. Other bytes that follow are not forwarded either. If they are in the same chunk, an error replaces the answer.
+    /// An answer is forwarded with the chunk that completes it, because the last chunk of a body with trailers does not have `end`. Of what
+    /// follows, only white space is forwarded, after an answer that is not changed. If other bytes follow in the same chunk, an error replaces
+    /// the answer.
     pub(crate) fn on_chunk(&mut self, chunk: &[u8], end: bool, listed: &dyn Listed) -> Vec<u8> {
         let Self { body, answers, .. } = self;
         let mut out = Vec::new();
@@ -184,8 +188,12 @@ impl ResponseFilter {
                 let fault = if held.push(piece) {
                     match progress {
                         Progress::Ended(_) if is_blank(after) => {
-                            out = answers.check_document(held.take(), listed);
-                            next = Some(if end { Body::Discarded } else { Body::JsonEnded });
+                            let is_untouched;
+                            (out, is_untouched) = answers.check_document(held.take(), listed);
+                            if is_untouched {
+                                out.extend_from_slice(after);
+                            }
+                            next = Some(if end { Body::Discarded } else { Body::JsonEnded { is_untouched } });
                             None
                         }
                         Progress::Ended(_) | Progress::Other(_) => Some(AnswerFault::Unreadable),
@@ -202,10 +210,12 @@ impl ResponseFilter {
                     next = Some(Body::Discarded);
                 }
             }
-            Body::JsonEnded => {
+            Body::JsonEnded { is_untouched } => {
                 if !is_blank(chunk) {
                     answers.fault.get_or_insert(AnswerFault::Unreadable);
                     next = Some(Body::Discarded);
+                } else if *is_untouched {
+                    out = chunk.to_vec();
                 }
             }
         }
@@ -234,11 +244,11 @@ impl ResponseFilter {
 
 impl Answers {
     /// Returns what is forwarded instead of a JSON answer.
-    fn check_document(&mut self, document: Vec<u8>, listed: &dyn Listed) -> Vec<u8> {
+    fn check_document(&mut self, document: Vec<u8>, listed: &dyn Listed) -> (Vec<u8>, bool) {
         match list::filter(&document, self.max_answer, listed, &mut self.removed) {
-            Filtered::Changed(text) => text,
-            Filtered::Unreadable => self.fail(AnswerFault::Unreadable),
-            Filtered::Untouched => document,
+            Filtered::Changed(text) => (text, false),
+            Filtered::Unreadable => (self.fail(AnswerFault::Unreadable), false),
+            Filtered::Untouched => (document, true),
         }
     }
 

@@ -183,8 +183,8 @@ fn json_is_collected_and_filtered() {
     let mut filter = filter_for(&HEAD, None);
     assert_eq!(filter.on_chunk(LIST.as_bytes(), true, &Hiding), SHOWN.as_bytes(), "the last chunk may contain all");
     let other = " {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{\"content\":[],\"x\":\"\u{2028}\"}}\n";
-    assert_eq!(json(other), other.trim_end());
-    assert_eq!(filter_for(&HEAD, None).on_chunk(other.as_bytes(), true, &Hiding), other.trim_end().as_bytes());
+    assert_eq!(json(other), other, "an answer that is not changed is forwarded byte for byte");
+    assert_eq!(filter_for(&HEAD, None).on_chunk(other.as_bytes(), true, &Hiding), other.as_bytes());
     assert_eq!(json(format!("{LIST}{}", " ".repeat(5000))), SHOWN, "the limit is that of the answer");
     assert_eq!(json(""), "");
     assert_eq!(json(" \r\n"), "");

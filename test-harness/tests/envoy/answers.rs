@@ -91,7 +91,9 @@ fn answers() -> Vec<Sent> {
         sent("a list of 16 MiB", JSON, vec![list_of(HUGE)], Ending::Length, false),
         sent("a list of 16 MiB in chunks", JSON, pieces(&list_of(HUGE), 64 << 10), Ending::LastChunk, false),
         sent("a list of 16 MiB in one chunk", JSON, vec![list_of(HUGE)], Ending::LastChunk, false),
-        sent("a list that ends in the middle", JSON, pieces(&both(), 40), Ending::Break, false),
+        sent("a list that ends in the middle", JSON, pieces(&both()[..60], 40), Ending::Break, false),
+        // The document is complete, and only the end of the body is missing.
+        sent("a list without the end of the body", JSON, pieces(&both(), 40), Ending::Break, true),
         sent("an event", EVENTS, vec![event(&both())], Ending::LastChunk, true),
         sent("an event in chunks of one byte", EVENTS, pieces(&event(&both()), 1), Ending::LastChunk, true),
         sent("an event of 700 KiB", EVENTS, pieces(&event(&list_of(700 << 10)), 7 << 10), Ending::LastChunk, true),
