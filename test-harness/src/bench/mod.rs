@@ -46,7 +46,7 @@ use rows::{BARE, EXT_AUTHZ, FETCHED, LARGE, Modules, NOOP, POLICY_SERVICE, Row, 
 
 pub use fetched::FetchedKeys;
 pub use instructions::{Instructions, Part};
-pub use report::{Bound, MOST_WASM_MB, Measured, Report, Spread};
+pub use report::{Bound, LAST_WASM_MB, Measured, Report, Spread};
 
 /// A filter that makes the host calls of a decision without deciding anything.
 const SAME_CALLS_TEXT: &str = include_str!("same_calls.wat");
