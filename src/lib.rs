@@ -44,8 +44,8 @@ pub mod allowlist;
 pub mod decision;
 mod evaluate;
 mod fetch;
-#[cfg(any(test, target_arch = "wasm32"))]
-mod host;
+#[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
+pub mod host;
 pub mod identity;
 pub mod policy;
 mod quota;
@@ -53,7 +53,7 @@ mod reason;
 mod replay;
 pub mod request;
 #[cfg_attr(
-    not(any(test, target_arch = "wasm32", feature = "testing")),
+    not(any(test, target_arch = "wasm32", feature = "testing", feature = "adapter")),
     expect(dead_code, reason = "only adapters and fuzz targets filter answers")
 )]
 mod response;

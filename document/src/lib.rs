@@ -262,6 +262,8 @@ pub enum Mode {
 pub enum Gateway {
     /// Envoy, 1.36 or newer.
     Envoy,
+    /// Envoy, 1.38 or newer, with Callgate as a dynamic module instead of a Wasm filter; also in Envoy Gateway.
+    EnvoyModule,
     /// Istio: a `WasmPlugin`, `TrafficExtension` or `EnvoyFilter`.
     Istio,
     /// Envoy Gateway.

@@ -211,7 +211,7 @@ pub fn grpc_status(status: u16) -> u32 {
 impl Answer {
     /// Returns the answer that replaces a response which cannot be checked: a JSON-RPC error. Clients show it to their users only with
     /// status 200.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(crate) fn unreadable(error: Vec<u8>) -> Self {
         Self {
             status: 200,
@@ -224,7 +224,7 @@ impl Answer {
 
     /// Returns the answer with which an open stream is ended. The client gets it only if the response has not begun; otherwise the
     /// gateway resets the stream.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(crate) fn ended(reason: Reason) -> Self {
         let (row, disclosed) = (reason.row(), reason.disclosed());
         let mut headers = vec![("cache-control", "no-store".to_owned())];

@@ -6,7 +6,10 @@ pub(crate) mod answer;
 mod caller;
 pub(crate) mod coverage;
 pub(crate) mod evidence;
-#[cfg_attr(not(any(test, target_arch = "wasm32")), expect(dead_code, reason = "only adapters filter answers"))]
+#[cfg_attr(
+    not(any(test, target_arch = "wasm32", feature = "adapter")),
+    expect(dead_code, reason = "only adapters filter answers")
+)]
 mod lists;
 pub mod metrics;
 mod reach;
@@ -38,7 +41,7 @@ pub use caller::Caller;
 pub(crate) use caller::Proven;
 use evidence::{Authorized, PreflightAllowed, Public};
 
-#[cfg(any(test, target_arch = "wasm32"))]
+#[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 pub(crate) use lists::{ListRules, VisibleItems};
 pub(crate) use rpc::RpcFacts;
 pub use rule::Rule;

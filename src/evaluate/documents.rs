@@ -121,6 +121,18 @@ impl Documents {
         work
     }
 
+    /// Reads what other workers published, and claims nothing.
+    #[cfg(any(test, feature = "adapter"))]
+    pub(super) fn read(&mut self, policy: &Policy, cache: &mut TokenCache, now: Monotonic) -> Vec<DocumentEvent> {
+        let mut events = Vec::new();
+        for (index, document) in policy.documents.iter().enumerate() {
+            if let Err(error) = self.look(policy, index, cache, now, &mut events) {
+                events.push(failed(document, error.to_string()));
+            }
+        }
+        events
+    }
+
     /// Reads a document if another version is published than this worker uses, and stops using one that is too old.
     pub(super) fn look(
         &mut self,
@@ -328,7 +340,7 @@ impl Documents {
     }
 
     /// Returns the age of the oldest document in use, for the metrics.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(super) fn oldest(&self, now: Monotonic) -> Duration {
         let in_use = self.all.iter().filter(|document| document.set.is_some());
         in_use.filter_map(|document| document.fetcher.age(now)).max().unwrap_or_default()

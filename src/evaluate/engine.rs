@@ -4,18 +4,18 @@ use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-#[cfg(any(test, target_arch = "wasm32"))]
+#[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 use std::time::Duration;
 
 use super::document_work::{CallId, CallResult, DocumentWork};
 use super::documents::{Documents, Times};
 use super::newest::Newest;
 use super::pending::held_bytes_full;
-#[cfg(any(test, target_arch = "wasm32"))]
+#[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 use super::rpc::changed_flag;
 use super::shared::{OtherSizes, SharedState};
 use super::{Context, DocumentUse, Outcome, Pending, evaluate};
-#[cfg(any(test, target_arch = "wasm32"))]
+#[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 use crate::allowlist::operations::Operation;
 use crate::decision::Decision;
 use crate::decision::trace::Trace;
@@ -28,7 +28,7 @@ use crate::identity::revocation::Entries;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::token::FetchedSet;
 use crate::identity::token::{CacheUsage, TokenCache};
-#[cfg(any(test, target_arch = "wasm32"))]
+#[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 use crate::policy::Endpoint;
 use crate::policy::Policy;
 use crate::quota::held::HeldBytes;
@@ -223,6 +223,15 @@ impl Engine {
         self.with_documents(|documents, cache, now| Ok(documents.tick(&self.policy, cache, now)))
     }
 
+    /// Reads the documents that other workers published, in a worker that makes no calls.
+    ///
+    /// # Errors
+    /// The reason why the documents cannot be used. The caller may try again.
+    #[cfg(any(test, feature = "adapter"))]
+    pub(crate) fn read_documents(&self) -> Result<Vec<DocumentEvent>, Undecided> {
+        self.with_documents(|documents, cache, now| Ok(documents.read(&self.policy, cache, now)))
+    }
+
     /// Processes the result of a call. A fetch may need another call.
     ///
     /// # Errors
@@ -235,7 +244,7 @@ impl Engine {
     }
 
     /// Returns the maximum size of the response to a call, in bytes. A larger one is not used.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(crate) fn most_bytes(&self, id: CallId) -> usize {
         self.policy.documents.get(id.document).map_or(0, |document| document.kind.most_bytes())
     }
@@ -326,7 +335,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`Undecided::State`] if the shared state cannot be used.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(crate) fn note_definition(
         &self,
         endpoint: &Endpoint,
@@ -345,7 +354,7 @@ impl Engine {
     }
 
     /// Returns the age of the oldest fetched document that this worker uses.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(crate) fn document_age(&self) -> Duration {
         let documents = self.documents.as_ref().and_then(|documents| documents.try_borrow().ok());
         let now = self.services.clock.monotonic();
@@ -353,7 +362,7 @@ impl Engine {
     }
 
     /// Returns the age of the list of revoked credentials that this worker uses.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(crate) fn list_age(&self) -> Duration {
         let documents = self.documents.as_ref().and_then(|documents| documents.try_borrow().ok());
         let now = self.services.clock.monotonic();
@@ -361,7 +370,7 @@ impl Engine {
     }
 
     /// Returns the number of requests of this worker that wait for documents.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(crate) fn waiting_requests(&self) -> u32 {
         self.services.waiting.total()
     }

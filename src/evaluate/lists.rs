@@ -41,7 +41,7 @@ impl Documents {
     }
 
     /// Returns the age of the list in use, for the metrics.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(super) fn list_age(&self, now: Monotonic) -> Duration {
         let in_use = self.all.iter().find(|document| document.list.is_some());
         in_use.and_then(|document| document.fetcher.age(now)).unwrap_or_default()

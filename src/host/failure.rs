@@ -58,20 +58,27 @@ impl Refused {
 
     /// Returns the messages for the operator, one line per error.
     pub(super) fn lines(&self) -> Vec<String> {
-        match &self.why {
-            Why::Host(error) => vec![format!("the configuration cannot be read: {error}")],
-            Why::NotJson => vec![
+        self.why.lines()
+    }
+}
+
+impl Why {
+    /// Returns the messages for the operator, one line per error.
+    pub(super) fn lines(&self) -> Vec<String> {
+        match self {
+            Self::Host(error) => vec![format!("the configuration cannot be read: {error}")],
+            Self::NotJson => vec![
                 "the configuration is not a JSON object: deliver the policy's JSON as a `google.protobuf.StringValue` (a \
                  `google.protobuf.Struct` reaches a filter as protobuf bytes); `callgate render` prints it so"
                     .into(),
             ],
-            Why::Gateway(policy, variable) => vec![format!(
+            Self::Gateway(policy, variable) => vec![format!(
                 "gateway: the policy is written for `{policy}`, and the environment variable `{GATEWAY_VARIABLE}` is `{}`; \
                  expected the same gateway in both",
                 variable.escape_debug()
             )],
-            Why::Undecided(why) => vec![why.to_string()],
-            Why::Policy(findings) => findings.errors.iter().map(ToString::to_string).collect(),
+            Self::Undecided(why) => vec![why.to_string()],
+            Self::Policy(findings) => findings.errors.iter().map(ToString::to_string).collect(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
+use std::sync::Arc;
 
 use super::certificates::RecentCertificates;
 use super::failure::{Failure, Refused, Why};
@@ -58,25 +59,13 @@ impl<H: Host> Gate<H> {
         let json = host
             .configuration(size)
             .map_err(|error| Refused { why: Why::Host(error), must_accept: must_accept(b"", variable) })?;
-        Self::compile(host, &json, variable).map_err(|why| Refused { why, must_accept: must_accept(&json, variable) })
+        compile(&host, &json, variable)
+            .and_then(|policy| Self::new(host, policy))
+            .map_err(|why| Refused { why, must_accept: must_accept(&json, variable) })
     }
 
-    fn compile(host: H, json: &[u8], variable: Option<&[u8]>) -> Result<Self, Why> {
-        if json.trim_ascii_start().first() != Some(&b'{') {
-            return Err(Why::NotJson);
-        }
-        let environment = |name: &str| match host.variable(name) {
-            Some(value) if !value.is_empty() => SecretLookup::Found(value),
-            _ => SecretLookup::Missing,
-        };
-        let compiled = Policy::from_json(json, &environment).map_err(Why::Policy)?;
-        for warning in &compiled.findings.warnings {
-            log::warn!("{warning}");
-        }
-        let policy = compiled.policy;
-        if let Some(other) = variable.filter(|name| *name != policy.features.name.as_bytes()) {
-            return Err(Why::Gateway(policy.features.name, String::from_utf8_lossy(other).into_owned()));
-        }
+    /// Puts a policy in force.
+    pub(super) fn new(host: H, policy: Arc<Policy>) -> Result<Self, Why> {
         host.expect_overrun(policy.features.overrun);
         log::info!("policy `{}` is active, version {}", policy.name, policy.version);
         let mut secret = [0; 16];
@@ -86,7 +75,7 @@ impl<H: Host> Gate<H> {
         }
         let metrics = Metrics::define(host.clone(), &policy.features);
         let services = Services {
-            verifier: Box::new(verifier(&host, &policy)),
+            verifier: verifier(&host, &policy),
             store: host.store(policy.features.store == Store::Zone),
             clock: Box::new(HostClock(host.clone())),
             secret,
@@ -324,6 +313,26 @@ impl<H: Host> Gate<H> {
             log::error!("cannot write the record of a denial: {error}");
             None
         })
+    }
+}
+
+/// Compiles a policy, and logs its warnings. `variable` is the value of [`GATEWAY_VARIABLE`].
+pub(super) fn compile<H: Host>(host: &H, json: &[u8], variable: Option<&[u8]>) -> Result<Arc<Policy>, Why> {
+    if json.trim_ascii_start().first() != Some(&b'{') {
+        return Err(Why::NotJson);
+    }
+    let environment = |name: &str| match host.variable(name) {
+        Some(value) if !value.is_empty() => SecretLookup::Found(value),
+        _ => SecretLookup::Missing,
+    };
+    let compiled = Policy::from_json(json, &environment).map_err(Why::Policy)?;
+    for warning in &compiled.findings.warnings {
+        log::warn!("{warning}");
+    }
+    let policy = compiled.policy;
+    match variable.filter(|name| *name != policy.features.name.as_bytes()) {
+        Some(other) => Err(Why::Gateway(policy.features.name, String::from_utf8_lossy(other).into_owned())),
+        None => Ok(Arc::new(policy)),
     }
 }
 

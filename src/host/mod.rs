@@ -7,13 +7,18 @@
 
 use std::fmt;
 use std::rc::Rc;
+#[cfg(any(test, feature = "adapter"))]
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::decision::metrics::Kind;
-use crate::policy::ClockCall;
-use crate::state::{Clock, SharedStore, StoreError};
-use crate::text::monotonic::Monotonic;
-use crate::text::time::Timestamp;
+pub use crate::decision::metrics::Kind;
+pub use crate::identity::crypto::{TableVerifier, VerifySignature};
+pub use crate::policy::ClockCall;
+#[cfg(any(test, feature = "adapter"))]
+use crate::policy::{GATEWAY_VARIABLE, Policy};
+pub use crate::state::{Clock, SharedStore, StoreError};
+pub use crate::text::monotonic::Monotonic;
+pub use crate::text::time::Timestamp;
 
 mod certificates;
 mod completion;
@@ -42,11 +47,16 @@ mod waiting;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 
+pub use root::Root;
+pub use stream::{HttpStream, StreamAction};
+
 /// A host call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct HostError {
-    pub(crate) call: &'static str,
-    pub(crate) status: i32,
+pub struct HostError {
+    /// The name of the host call.
+    pub call: &'static str,
+    /// The status that the host returned.
+    pub status: i32,
 }
 
 impl fmt::Display for HostError {
@@ -74,21 +84,24 @@ impl fmt::Display for HostError {
 
 /// The header maps of a stream that adapters use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Map {
+pub enum Map {
+    /// The headers of the request.
     RequestHeaders = 0,
+    /// The trailers of the request.
     RequestTrailers = 1,
+    /// The headers of the response.
     ResponseHeaders = 2,
     /// Those of the response to a call.
     CallHeaders = 6,
 }
 
 /// Header lines of an answer.
-pub(crate) type AnswerHeaders<'a> = [(&'static str, &'a str)];
+pub type AnswerHeaders<'a> = [(&'static str, &'a str)];
 
 /// The functions of a gateway for the current stream or context.
 ///
 /// Every function returns its error. Implementations do not interpret headers or properties.
-pub(crate) trait Host: Clone + 'static {
+pub trait Host: Clone + 'static {
     /// Returns all lines of a map, in the serialization that [`Headers::decode`](crate::request::headers::Headers::decode)
     /// reads.
     fn header_pairs(&self, map: Map) -> Result<Vec<u8>, HostError>;
@@ -177,11 +190,27 @@ pub(crate) trait Host: Clone + 'static {
     /// Returns the result of the gateway's foreign function `verify_signature`.
     fn verify_signature(&self, request: &[u8]) -> Result<Vec<u8>, HostError>;
 
+    /// Returns a verifier that is faster than the engine's, and handles what it does not support with `behind`. Gives `behind` back if the
+    /// adapter has none.
+    fn native_verifier(&self, behind: TableVerifier) -> Result<Box<dyn VerifySignature>, TableVerifier> {
+        Err(behind)
+    }
+
     /// Returns the map that all workers share. A zone evicts its oldest entries when it is full; the other map never evicts.
     fn store(&self, zone: bool) -> Rc<dyn SharedStore>;
 
     /// Announces that the host may write up to `bytes` bytes beyond the buffers that it requests.
     fn expect_overrun(&self, bytes: usize);
+}
+
+/// Compiles a policy, and logs its warnings, in an adapter whose workers share policies.
+///
+/// # Errors
+/// What is wrong, a line for each problem.
+#[cfg(any(test, feature = "adapter"))]
+pub fn compile<H: Host>(host: &H, json: &[u8]) -> Result<Arc<Policy>, Vec<String>> {
+    let variable = host.variable(GATEWAY_VARIABLE);
+    gate::compile(host, json, variable.as_deref()).map_err(|why| why.lines())
 }
 
 /// The clock of a host, for the shared state.

@@ -1,16 +1,20 @@
 //! One configuration of the filter in one worker.
 
 use std::rc::{Rc, Weak};
+#[cfg(any(test, feature = "adapter"))]
+use std::sync::Arc;
 
 use super::documents::Calls;
 use super::gate::Gate;
 use super::stream::HttpStream;
 use super::waiting::{PERIOD, WaitingList};
 use super::{Host, HostError};
+#[cfg(any(test, feature = "adapter"))]
+use crate::policy::Policy;
 use crate::text::monotonic::Monotonic;
 
 /// One configuration of the filter in one worker. Without a policy it denies every request.
-pub(super) struct Root<H: Host> {
+pub struct Root<H: Host> {
     host: H,
     /// The id of this context.
     id: u32,
@@ -25,7 +29,9 @@ pub(super) struct Root<H: Host> {
 }
 
 impl<H: Host> Root<H> {
-    pub(super) fn new(host: H, id: u32) -> Self {
+    /// Creates a context without a policy. `id` is the context's own.
+    #[must_use]
+    pub fn new(host: H, id: u32) -> Self {
         let (waiting, calls) = (Rc::default(), Calls::default());
         Self { host, id, gate: None, previous: Vec::new(), waiting, calls, elapsed: None }
     }
@@ -33,7 +39,7 @@ impl<H: Host> Root<H> {
     /// Accepts a policy. If the policy has errors, Envoy gets `false`: it rejects an update and keeps the previous policy, or
     /// does not start. Kong would then forward requests without the filter. On Kong, this returns `true`, drops the previous
     /// policy and denies every request.
-    pub(super) fn on_configure(&mut self, size: usize) -> bool {
+    pub fn on_configure(&mut self, size: usize) -> bool {
         match Gate::configure(self.host.clone(), size) {
             Ok(gate) => {
                 if let Err(error) = self.start_timer(&gate) {
@@ -48,11 +54,7 @@ impl<H: Host> Root<H> {
                     self.gate = None;
                     return true;
                 }
-                let previous = self.gate.replace(Rc::new(gate)).filter(|gate| gate.policy().fetches());
-                self.previous.extend(previous.as_ref().map(Rc::downgrade));
-                // This one is kept only if a stream has it.
-                drop(previous);
-                self.drop_ended();
+                self.replace(gate);
                 true
             }
             Err(refused) => {
@@ -68,12 +70,38 @@ impl<H: Host> Root<H> {
         }
     }
 
-    /// Handles the gateway's timer.
-    pub(super) fn on_tick(&mut self) {
+    /// Puts a compiled policy in force, in an adapter whose workers share policies.
+    ///
+    /// # Errors
+    /// What is wrong, a line for each problem.
+    #[cfg(any(test, feature = "adapter"))]
+    pub fn start(&mut self, policy: Arc<Policy>) -> Result<(), Vec<String>> {
+        let gate = Gate::new(self.host.clone(), policy).map_err(|why| why.lines())?;
+        self.start_timer(&gate).map_err(|error| vec![format!("the policy needs a timer: {error}")])?;
+        self.replace(gate);
+        Ok(())
+    }
+
+    /// Reads the documents that another context of the process published, in an adapter whose workers make no calls.
+    #[cfg(any(test, feature = "adapter"))]
+    pub fn read_documents(&mut self) {
         self.drop_ended();
-        // Requests that wait under a previous policy, and its open streams, need that policy's documents.
-        let all = self.gate.iter().map(Rc::clone).chain(self.previous.iter().filter_map(Weak::upgrade));
-        let gates: Vec<_> = all.filter(|gate| gate.policy().fetches()).collect();
+        for gate in self.fetching() {
+            match gate.engine.read_documents() {
+                Ok(events) => gate.tell_documents(&events),
+                Err(error) => log::error!("documents are not read: {error}"),
+            }
+        }
+        if let Some(gate) = &self.gate {
+            gate.tell_held();
+            gate.tell_keys();
+        }
+    }
+
+    /// Handles the gateway's timer.
+    pub fn on_tick(&mut self) {
+        self.drop_ended();
+        let gates = self.fetching();
         for gate in &gates {
             self.calls.make(&self.host, gate);
         }
@@ -90,7 +118,7 @@ impl<H: Host> Root<H> {
     }
 
     /// Handles the result of a call.
-    pub(super) fn on_call_response(&mut self, call: u32, size: usize) {
+    pub fn on_call_response(&mut self, call: u32, size: usize) {
         self.calls.receive(&self.host, call, size);
         let acted = self.waiting.retry(&self.host);
         self.return_to_root(acted);
@@ -98,8 +126,24 @@ impl<H: Host> Root<H> {
     }
 
     /// Creates the state of a stream.
-    pub(super) fn stream(&self, id: u32) -> HttpStream<H> {
+    #[must_use]
+    pub fn stream(&self, id: u32) -> HttpStream<H> {
         HttpStream::new(self.host.clone(), id, self.gate.clone(), Rc::clone(&self.waiting))
+    }
+
+    /// Replaces the policy.
+    fn replace(&mut self, gate: Gate<H>) {
+        let previous = self.gate.replace(Rc::new(gate)).filter(|gate| gate.policy().fetches());
+        self.previous.extend(previous.as_ref().map(Rc::downgrade));
+        // This one is kept only if a stream has it.
+        drop(previous);
+        self.drop_ended();
+    }
+
+    /// Returns the policies that fetch documents: requests that wait under a previous policy, and its open streams, need that policy's.
+    fn fetching(&self) -> Vec<Rc<Gate<H>>> {
+        let all = self.gate.iter().map(Rc::clone).chain(self.previous.iter().filter_map(Weak::upgrade));
+        all.filter(|gate| gate.policy().fetches()).collect()
     }
 
     /// Forgets the previous policies whose last stream has ended.

@@ -1,6 +1,8 @@
 //! One HTTP stream: reads the request, holds it if the decision needs the body, and forwards or answers it.
 
 use std::rc::Rc;
+#[cfg(any(test, feature = "adapter"))]
+use std::time::Duration;
 
 use super::exchange::{Exchange, Next, Output, send};
 use super::failure::Failure;
@@ -22,7 +24,7 @@ pub(super) const UPSTREAM_ADDRESS: &[u8] = b"upstream\0address";
 pub(super) const RESPONSE_SIZE: &[u8] = b"response\0size";
 
 /// One HTTP stream.
-pub(super) struct HttpStream<H: Host> {
+pub struct HttpStream<H: Host> {
     host: H,
     /// The id of this context.
     id: u32,
@@ -39,7 +41,7 @@ pub(super) struct HttpStream<H: Host> {
 
 /// What the gateway must do with a stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum StreamAction {
+pub enum StreamAction {
     /// Forward the data.
     Continue,
     /// Hold the data.
@@ -52,13 +54,13 @@ impl<H: Host> HttpStream<H> {
     }
 
     /// Handles the headers of the request.
-    pub(super) fn on_request_headers(&mut self, end_of_stream: bool) -> StreamAction {
+    pub fn on_request_headers(&mut self, end_of_stream: bool) -> StreamAction {
         let next = self.decide(end_of_stream);
         self.act(next)
     }
 
     /// Handles a part of the body. The gateway holds `size` bytes of it.
-    pub(super) fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> StreamAction {
+    pub fn on_request_body(&mut self, size: usize, end_of_stream: bool) -> StreamAction {
         self.collect();
         if self.output.answered || self.waits_for_keys(Arrival { size, ended: end_of_stream, trailers: false }) {
             return StreamAction::Pause;
@@ -73,7 +75,7 @@ impl<H: Host> HttpStream<H> {
     }
 
     /// Handles the trailers of the request. A body with trailers ends with these, not with its last byte.
-    pub(super) fn on_request_trailers(&mut self) -> StreamAction {
+    pub fn on_request_trailers(&mut self) -> StreamAction {
         self.collect();
         if self.output.answered || self.waits_for_keys(Arrival { size: 0, ended: true, trailers: true }) {
             return StreamAction::Pause;
@@ -86,7 +88,7 @@ impl<H: Host> HttpStream<H> {
     }
 
     /// Handles the headers of the response, before they are sent to the client.
-    pub(super) fn on_response_headers(&mut self, end_of_stream: bool) -> StreamAction {
+    pub fn on_response_headers(&mut self, end_of_stream: bool) -> StreamAction {
         self.collect();
         if self.was_forwarded_while_held() {
             return self.fail(&Failure::Bypassed);
@@ -108,7 +110,7 @@ impl<H: Host> HttpStream<H> {
     }
 
     /// Handles a part of the response's body, in which the gateway has `size` bytes.
-    pub(super) fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> StreamAction {
+    pub fn on_response_body(&mut self, size: usize, end_of_stream: bool) -> StreamAction {
         if let Some(open) = &mut self.output.open {
             open.on_response_body();
         }
@@ -123,8 +125,25 @@ impl<H: Host> HttpStream<H> {
         StreamAction::Continue
     }
 
+    /// Returns after which time [`on_wake`](Self::on_wake) must be called, in an adapter that wakes each stream separately. `None` if the
+    /// stream does not wait.
+    #[cfg(any(test, feature = "adapter"))]
+    #[must_use]
+    pub fn wakes_after(&self) -> Option<Duration> {
+        self.waiting.as_ref()?.wakes_after()
+    }
+
+    /// Evaluates a request again that waits. `period_passed` is true once per second, which counts toward the time that a body may take.
+    #[cfg(any(test, feature = "adapter"))]
+    pub fn on_wake(&mut self, period_passed: bool) {
+        if let Some(waiting) = &self.waiting {
+            waiting.wake(&self.host, period_passed);
+        }
+        self.collect();
+    }
+
     /// Handles the end of the stream.
-    pub(super) fn on_log(&mut self) {
+    pub fn on_log(&mut self) {
         self.collect();
         let bypassed = self.was_forwarded_while_held();
         let unfiltered = self.was_not_filtered();

@@ -3,11 +3,8 @@
 use std::cell::Cell;
 
 use super::{Host, HostError};
-use crate::identity::crypto::{HostVerifier, HostVerify, TableVerifier};
+use crate::identity::crypto::{HostVerifier, HostVerify, VerifySignature};
 use crate::policy::Policy;
-
-/// The verifier of a policy. It uses the gateway's function if that supports the algorithm.
-type Verifier<H> = HostVerifier<Gateway<H>, TableVerifier>;
 
 /// The gateway as a signature verifier.
 pub(super) struct Gateway<H> {
@@ -38,14 +35,19 @@ impl<H: Host> HostVerify for Gateway<H> {
     }
 }
 
-/// Creates the verifier of a policy. Logs who verifies the most expensive algorithms.
-pub(super) fn verifier<H: Host>(host: &H, policy: &Policy) -> Verifier<H> {
+/// Creates the verifier of a policy: the adapter's, if it has one, and otherwise one that uses the gateway's function if that supports the
+/// algorithm. Logs who verifies the most expensive algorithms.
+pub(super) fn verifier<H: Host>(host: &H, policy: &Policy) -> Box<dyn VerifySignature> {
+    let tables = match host.native_verifier(policy.verifier()) {
+        Ok(native) => return native,
+        Err(tables) => tables,
+    };
     let asked = policy.features.verifies && policy.takes_what_hosts_verify();
-    let verifier = HostVerifier::new(asked.then(|| Gateway::new(host.clone())), policy.verifier());
+    let verifier = HostVerifier::new(asked.then(|| Gateway::new(host.clone())), tables);
     if verifier.asks() {
         log::info!("the gateway verifies ECDSA signatures, and RSA signatures without PSS");
     } else if !policy.features.verifies && policy.takes_what_hosts_verify() {
         log::info!("the filter verifies signatures itself; `{}` verifies none", policy.features.name);
     }
-    verifier
+    Box::new(verifier)
 }

@@ -187,23 +187,9 @@ impl<H: Host> WaitingList<H> {
     /// Records that a period has passed, and answers the requests whose bodies take too long. Returns whether it acted on a stream,
     /// which then is the target of host calls.
     pub(super) fn elapse(&self, host: &H) -> bool {
-        let overdue: Vec<_> = self
-            .shared()
-            // A gateway whose timers cannot act on streams has one only to fetch documents.
-            .filter(|(_, shared)| shared.gate.features().timers)
-            .filter(|(_, shared)| {
-                let request = shared.request.try_borrow_mut();
-                request.is_ok_and(|mut request| request.as_mut().is_some_and(WaitingRequest::elapse))
-            })
-            .collect();
+        let overdue: Vec<_> = self.shared().filter(|(_, shared)| shared.elapse()).collect();
         for (stream, shared) in &overdue {
-            let Some(mut request) = enter(host, *stream, shared) else { continue };
-            let mut output = Output::default();
-            if let Some(answer) = request.time_out(&shared.gate, &mut output) {
-                output.answered = true;
-                send(host, &answer);
-                shared.output.replace(Some(output));
-            }
+            shared.time_out(host, *stream);
         }
         !overdue.is_empty()
     }
@@ -213,47 +199,14 @@ impl<H: Host> WaitingList<H> {
     pub(super) fn retry(&self, host: &H) -> bool {
         let ready = self.select(WaitingRequest::is_ready);
         for (stream, shared) in &ready {
-            let Some(mut request) = enter(host, *stream, shared) else { continue };
-            let mut output = Output::default();
-            let gate = &*shared.gate;
-            let next = request.retry(Exchange { host, gate, output: &mut output }, shared.arrival.get());
-            let mut exchange = Exchange { host, gate, output: &mut output };
-            let settled = match next {
-                // It waits again, for newer keys or for its body.
-                Ok(Next::Hold) => {
-                    shared.request.replace(Some(request));
-                    continue;
-                }
-                Ok(Next::Answer(answer)) => {
-                    exchange.answer(&answer);
-                    None
-                }
-                Ok(Next::Forward) => {
-                    // If its body is still to be checked, the stream continues with it.
-                    shared.request.replace(request.is_pending().then_some(request));
-                    host.continue_request().err()
-                }
-                Err(failure) => {
-                    exchange.fail(&failure);
-                    None
-                }
-            };
-            if let Some(error) = settled {
-                exchange.fail(&error.into());
-            }
-            shared.output.replace(Some(output));
+            shared.retry(host, *stream);
         }
         !ready.is_empty()
     }
 
     /// Returns the requests for which `test` is true.
     fn select(&self, test: impl Fn(&WaitingRequest) -> bool) -> Vec<(u32, Rc<Shared<H>>)> {
-        self.shared()
-            .filter(|(_, shared)| {
-                let request = shared.request.try_borrow();
-                request.is_ok_and(|request| request.as_ref().is_some_and(&test))
-            })
-            .collect()
+        self.shared().filter(|(_, shared)| shared.is(&test)).collect()
     }
 
     /// Returns all requests. The list is copied, because a host call for one request can end others.
@@ -264,13 +217,74 @@ impl<H: Host> WaitingList<H> {
     }
 }
 
-/// Makes the stream of a request the target of the following host calls. Returns the request.
-fn enter<H: Host>(host: &H, stream: u32, shared: &Shared<H>) -> Option<WaitingRequest> {
-    if let Err(error) = host.set_effective_context(stream) {
-        log::error!("cannot act on a waiting request: {error}");
-        return None;
+impl<H: Host> Shared<H> {
+    /// Returns whether `test` is true for the request. A request that is decided already has no state any more.
+    fn is(&self, test: impl Fn(&WaitingRequest) -> bool) -> bool {
+        self.request.try_borrow().is_ok_and(|request| request.as_ref().is_some_and(test))
     }
-    shared.request.take()
+
+    /// Records that a period has passed. Returns whether the body takes too long.
+    fn elapse(&self) -> bool {
+        // A gateway whose timers cannot act on streams has one only to fetch documents.
+        self.gate.features().timers
+            && self
+                .request
+                .try_borrow_mut()
+                .is_ok_and(|mut request| request.as_mut().is_some_and(WaitingRequest::elapse))
+    }
+
+    /// Makes the stream of the request the target of the following host calls. Returns the request.
+    fn enter(&self, host: &H, stream: u32) -> Option<WaitingRequest> {
+        if let Err(error) = host.set_effective_context(stream) {
+            log::error!("cannot act on a waiting request: {error}");
+            return None;
+        }
+        self.request.take()
+    }
+
+    /// Answers the request because its body takes too long.
+    fn time_out(&self, host: &H, stream: u32) {
+        let Some(mut request) = self.enter(host, stream) else { return };
+        let mut output = Output::default();
+        if let Some(answer) = request.time_out(&self.gate, &mut output) {
+            output.answered = true;
+            send(host, &answer);
+            self.output.replace(Some(output));
+        }
+    }
+
+    /// Evaluates the request again, and carries out what follows.
+    fn retry(&self, host: &H, stream: u32) {
+        let Some(mut request) = self.enter(host, stream) else { return };
+        let mut output = Output::default();
+        let gate = &*self.gate;
+        let next = request.retry(Exchange { host, gate, output: &mut output }, self.arrival.get());
+        let mut exchange = Exchange { host, gate, output: &mut output };
+        let settled = match next {
+            // It waits again, for newer keys or for its body.
+            Ok(Next::Hold) => {
+                self.request.replace(Some(request));
+                return;
+            }
+            Ok(Next::Answer(answer)) => {
+                exchange.answer(&answer);
+                None
+            }
+            Ok(Next::Forward) => {
+                // If its body is still to be checked, the stream continues with it.
+                self.request.replace(request.is_pending().then_some(request));
+                host.continue_request().err()
+            }
+            Err(failure) => {
+                exchange.fail(&failure);
+                None
+            }
+        };
+        if let Some(error) = settled {
+            exchange.fail(&error.into());
+        }
+        self.output.replace(Some(output));
+    }
 }
 
 impl<H: Host> Waiting<H> {
@@ -286,6 +300,25 @@ impl<H: Host> Waiting<H> {
     pub(super) fn hurry(&self, host: &H) {
         if self.shared.request.borrow().as_ref().is_some_and(WaitingRequest::waits_for_keys) {
             self.list.adapt_timer(host);
+        }
+    }
+
+    /// Returns after which time the request must be looked at again. `None` after it was decided.
+    #[cfg(any(test, feature = "adapter"))]
+    pub(super) fn wakes_after(&self) -> Option<Duration> {
+        let waits = |for_keys| self.shared.is(|request| request.is_pending() && request.waits_for_keys() == for_keys);
+        if waits(true) { Some(HURRIED) } else { waits(false).then_some(PERIOD) }
+    }
+
+    /// Acts on the request as the timer of a root context does: ends it if its body takes too long, and evaluates it again if its keys may
+    /// have arrived. `period_passed` is true once per [`PERIOD`].
+    #[cfg(any(test, feature = "adapter"))]
+    pub(super) fn wake(&self, host: &H, period_passed: bool) {
+        if self.shared.is(WaitingRequest::is_ready) {
+            self.shared.retry(host, self.stream);
+        }
+        if period_passed && self.shared.elapse() {
+            self.shared.time_out(host, self.stream);
         }
     }
 

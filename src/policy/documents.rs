@@ -42,7 +42,7 @@ pub(crate) enum DocumentKind {
 
 impl DocumentKind {
     /// Returns the maximum size of a response, in bytes.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(crate) fn most_bytes(&self) -> usize {
         match self {
             Self::KeySet | Self::Metadata { .. } => crate::identity::token::MAX_FETCHED_BYTES,

@@ -1,6 +1,6 @@
 //! A value that is true or false for all workers.
 
-#[cfg(any(test, target_arch = "wasm32"))]
+#[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 use super::MOST_ATTEMPTS;
 use super::{SharedStore, StoreError, StoreKey};
 
@@ -29,7 +29,7 @@ impl Flag {
     ///
     /// # Errors
     /// [`StoreError`] if the host fails, another value is stored under the key, or other workers were faster too often in a row.
-    #[cfg(any(test, target_arch = "wasm32"))]
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
     pub(crate) fn set(self, store: &dyn SharedStore, on: bool) -> Result<bool, StoreError> {
         let bytes = [u8::from(on)];
         for _ in 0..MOST_ATTEMPTS {

@@ -29,7 +29,7 @@ pub(crate) fn are_unescaped_in_json(text: &[u8]) -> bool {
 }
 
 /// Returns whether no byte is a control character below the space.
-#[cfg(any(target_arch = "wasm32", test))]
+#[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 pub(crate) fn are_free_of_controls(text: &[u8]) -> bool {
     every(text, within::<b' ', 0xff>)
 }
