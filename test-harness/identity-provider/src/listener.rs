@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::Runtime;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
@@ -20,6 +20,8 @@ type Serve = Arc<dyn Fn(TcpStream) -> Pin<Box<dyn Future<Output = ()> + Send>> +
 /// A server on a loopback port. It stops when it is dropped.
 pub(crate) struct Listener {
     address: SocketAddr,
+    /// Keeps the port from others while it is closed. It never listens, so connections are refused.
+    _reserved: TcpSocket,
     serve: Serve,
     runtime: Option<Runtime>,
     /// `None` while the port is closed.
@@ -43,11 +45,12 @@ impl Listener {
             .enable_all()
             .build()
             .context("cannot start the server's thread")?;
-        let listener = bind(&runtime, SocketAddr::from(([127, 0, 0, 1], 0)))?;
-        let address = listener.local_addr().context("the server has no address")?;
+        let reserved = reserve().context("cannot reserve a port")?;
+        let address = reserved.local_addr().context("the server has no address")?;
+        let listener = bind(&runtime, address)?;
         let serve: Serve = Arc::new(move |stream| Box::pin(serve(stream)));
         let open = Mutex::new(Some(open(&runtime, listener, Arc::clone(&serve))));
-        Ok(Self { address, serve, runtime: Some(runtime), open })
+        Ok(Self { address, _reserved: reserved, serve, runtime: Some(runtime), open })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -83,6 +86,14 @@ impl Drop for Listener {
             runtime.shutdown_background();
         }
     }
+}
+
+/// Returns a socket with a free port. Another socket can listen on it only if it names this port.
+fn reserve() -> std::io::Result<TcpSocket> {
+    let socket = TcpSocket::new_v4()?;
+    socket.set_reuseaddr(true)?;
+    socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+    Ok(socket)
 }
 
 /// Binds without blocking, because blocking is not allowed inside another runtime.

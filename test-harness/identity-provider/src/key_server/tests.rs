@@ -2,6 +2,7 @@ use std::time::{Duration, Instant};
 
 use callgate_testbed::client::{self, Connection, Request, Response};
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use super::*;
 use crate::gate::{CLIENT, Gate, RESOURCE, SCOPE, policy};
@@ -277,6 +278,7 @@ fn closes_its_port_and_opens_it_again() {
         server.close();
         assert!(kept.call(&request).is_err());
         assert!(get(&server, JWKS).is_err());
+        assert!(TcpSocket::new_v4().unwrap().bind(server.address()).is_err(), "another server got the port");
         server.reopen().unwrap();
         server.reopen().unwrap();
         assert_eq!(document(&server, JWKS), server.jwks());
