@@ -172,7 +172,9 @@ fn a_missing_scope_keeps_its_status() {
             Client::Python2 | Client::Python2Legacy => assert_eq!(lines[2..], [shown, get, "end".to_owned()]),
             Client::Python1 => assert_eq!(lines[2..], ["the session ended: HTTP 403"]),
             Client::Rust => {
-                assert!(lines[2].starts_with("call refund_payment: error "), "{lines:?}");
+                let is_shown =
+                    lines[2].starts_with("call refund_payment: error ") && lines[2].ends_with("Insufficient scope");
+                assert!(is_shown, "{lines:?}");
                 assert_eq!(lines[3..], [get, "end".to_owned()]);
             }
         }
@@ -191,7 +193,10 @@ fn a_token_that_is_not_accepted_ends_the_connection() {
                 assert_eq!(lines, ["the session ended: error -32603 Server returned an error response"]);
             }
             Client::Python1 => assert_eq!(lines, ["the session ended: HTTP 401"]),
-            Client::Rust => assert!(lines[0].starts_with("the session ended: ") && lines.len() == 1, "{lines:?}"),
+            Client::Rust => {
+                let is_shown = lines[0].starts_with("the session ended: ") && lines[0].contains("Auth required");
+                assert!(is_shown && lines.len() == 1, "{lines:?}");
+            }
         }
     }
 }
@@ -306,6 +311,15 @@ fn a_tool_whose_definition_changed_disappears() {
         "end".to_owned(),
     ];
     assert_eq!(lines, expected);
+    // The policy does not record outcomes, except for this.
+    let names = json!(["create_payment", "refund_payment"]);
+    let is_list = |record: &Value| {
+        record["rpc"]["method"] == "tools/list"
+            && record["outcome"]["tools_changed"] == names
+            && record["decision"] == "allow"
+    };
+    let found = guarded.gate.envoy.await_access_log(|line| record_in(line).as_ref().is_some_and(is_list));
+    assert!(found.is_ok(), "no record of a list names the tools that changed");
 }
 
 #[test]
