@@ -192,7 +192,7 @@ record! {
         /// The version of the module.
         module_version: &'static str,
         /// The outcome of the request, if the policy sets `audit.outcome: true`, if Callgate ended the request's open stream, or if it
-        /// removed a tool that changed from the answer. It is added when the request has ended.
+        /// removed a changed tool from the answer. It is added when the request has ended.
         #[serde(skip_serializing_if = "Option::is_none")]
         outcome: Option<Completion>,
     }

@@ -110,9 +110,9 @@ impl FilteredResponse {
         Ok(())
     }
 
-    /// Handles the end of the stream. An answer that is followed by trailers has no last chunk, so only here it turns out that it was not
-    /// complete. Its client got an empty body, because nothing can be added after the last byte. An answer that something cut is no
-    /// fault of the server's message, and the gateway itself reports it.
+    /// Handles the end of the stream. An answer with trailers has no last chunk, so only the end of the stream shows that it was not
+    /// complete. The client got an empty body, because nothing can be added after the last byte. If the client, the upstream or a timeout
+    /// cut the answer, the gateway itself reports that.
     pub(super) fn on_log<H: Host>(&self, host: &H, gate: &Gate<H>) {
         if self.filter.is_unfinished()
             && completion::is_complete(host, gate.features().numbers)

@@ -1,7 +1,7 @@
 //! The OAuth client of the SDK: from a challenge of the gate to a token, with client credentials.
 //!
-//! The SDK finds the authorization server, selects the first scopes and gets tokens. It does so when its user asks for it, which is the part of
-//! this module: the transport sends the token that there is, and reports the challenge of an answer with 401 or 403.
+//! The SDK finds the authorization server, selects the first scopes and gets tokens. Its transport sends the token
+//! that there is, and reports the challenge of an answer with 401 or 403. When to get another token is decided here.
 
 use std::env;
 use std::sync::Arc;

@@ -63,8 +63,8 @@ fn clients_get_from_401_to_a_token_and_to_a_scope_that_is_missing() {
     }
 }
 
-/// The SDK for Rust leaves the decision to its user: after 401 the connection fails with the challenge, and after 403 the operation does. It
-/// neither asks for a token nor repeats the request. What the user then calls finds the authorization server by the challenge, and begins with
+/// The SDK for Rust leaves the next step to its user: after 401 the connection fails with the challenge, and after 403 the operation does. The
+/// SDK neither asks for a token nor repeats the request. Its OAuth client then finds the authorization server by the challenge, and begins with
 /// the scopes that the challenge names.
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]

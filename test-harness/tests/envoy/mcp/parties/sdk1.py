@@ -51,7 +51,7 @@ class Session:
     async def cancel(self, name, arguments):
         """Sends the notification, which this SDK leaves to its user, and waits until the server ends the call with an error."""
         running = asyncio.Event()
-        # The SDK does not tell which id a request gets.
+        # The SDK does not report the id of a request. It is the next one.
         params = CancelledNotificationParams(requestId=self.session._request_id)
         call = asyncio.create_task(self.call(name, arguments, lambda _: running.set()))
         await running.wait()

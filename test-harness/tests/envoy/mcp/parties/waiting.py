@@ -26,7 +26,7 @@ async def wait(job: str, ctx: Context) -> str:
 
 @server.tool()
 async def ending(job: str) -> str:
-    """Tells how a job ended, at most ten seconds later."""
+    """Returns how a job ended, after at most ten seconds."""
     with anyio.fail_after(10):
         while job not in CANCELLED:
             await anyio.sleep(0.02)
