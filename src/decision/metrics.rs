@@ -141,8 +141,8 @@ pub const ANSWERS_REPLACED: Metric = Metric {
     name: "callgate.answers.replaced",
     kind: Kind::Counter,
     labels: &[],
-    about: "Answers of MCP servers that were replaced by an error or lost an event, because their lists could not be filtered. The \
-            gateway's log has the reason of each.",
+    about: "Answers of MCP servers that were replaced by an error, lost an event or were removed, because their lists could not be \
+            filtered. The gateway's log has the reason of each.",
 };
 
 /// Counts tools whose definition changed.

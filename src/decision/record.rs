@@ -191,7 +191,8 @@ record! {
         policy_version: &'r str,
         /// The version of the module.
         module_version: &'static str,
-        /// The outcome of the request, if the policy sets `audit.outcome: true`. It is added when the request has ended.
+        /// The outcome of the request, if the policy sets `audit.outcome: true`, if Callgate ended the request's open stream, or if it
+        /// removed a changed tool from the answer. It is added when the request has ended.
         #[serde(skip_serializing_if = "Option::is_none")]
         outcome: Option<Completion>,
     }

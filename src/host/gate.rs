@@ -21,6 +21,7 @@ use crate::quota::held::{HeldBytes, Reservation};
 use crate::reason::Reason;
 use crate::request::incoming::{DecisionId, Request};
 use crate::response::filter::AnswerFault;
+use crate::response::list::Removed;
 use crate::text::time::Timestamp;
 
 /// A policy in force, with the state that a VM keeps for it between requests. A new policy starts with an empty cache of
@@ -275,13 +276,16 @@ impl<H: Host> Gate<H> {
         self.put(&record.to_json())
     }
 
-    /// Adds the outcome of the request to its record: what the gateway reports, or the reason for which its stream was `ended`. The
-    /// gateway writes the access log after this.
-    pub(super) fn complete(&self, record: Option<PendingRecord>, ended: Option<Reason>) {
-        // The record of a stream that was ended has its end, even if the policy does not record outcomes.
-        let stored = || ended.and_then(|_| self.stored_record());
+    /// Adds the outcome of the request to its record: what the gateway reports, or the reason for which its stream was `ended`, and the
+    /// tools that were hidden from the answer because they `changed`. The gateway writes the access log after this.
+    pub(super) fn complete(&self, record: Option<PendingRecord>, ended: Option<Reason>, changed: Option<&Removed>) {
+        let names = || changed.into_iter().flat_map(Removed::changed);
+        // The record of a stream that was ended has its end, and that of a list the tools that changed, even if the policy does not record
+        // outcomes.
+        let must_complete = ended.is_some() || names().next().is_some();
+        let stored = || if must_complete { self.stored_record() } else { None };
         let Some(PendingRecord(json)) = record.or_else(stored) else { return };
-        let outcome = completion::of_the_stream(&self.host, self.policy().features.numbers);
+        let outcome = completion::of_the_stream(&self.host, self.policy().features.numbers).with_tools_changed(names());
         let outcome = match ended {
             Some(reason) => outcome.ended_for(reason),
             None => outcome,

@@ -6,10 +6,11 @@
 
 use super::failure::Failure;
 use super::gate::Gate;
-use super::{Host, Map};
+use super::{Host, Map, completion};
 use crate::decision::{ListRules, VisibleItems};
 use crate::request::headers::{Headers, name_is};
-use crate::response::filter::{HeaderAction, ResponseFilter, ResponseHead};
+use crate::response::filter::{AnswerFault, HeaderAction, ResponseFilter, ResponseHead};
+use crate::response::list::Removed;
 
 /// Headers about the bytes of the body as the upstream sent them. Without them, clients neither wait for missing bytes nor use a cached
 /// list of somebody else.
@@ -107,6 +108,23 @@ impl FilteredResponse {
             gate.tell_answer_fault(endpoint, fault);
         }
         Ok(())
+    }
+
+    /// Handles the end of the stream. An answer with trailers has no last chunk, so only the end of the stream shows that it was not
+    /// complete. The client got an empty body, because nothing can be added after the last byte. If the client, the upstream or a timeout
+    /// cut the answer, the gateway itself reports that.
+    pub(super) fn on_log<H: Host>(&self, host: &H, gate: &Gate<H>) {
+        if self.filter.is_unfinished()
+            && completion::is_complete(host, gate.features().numbers)
+            && let Some((endpoint, _)) = self.rules.endpoint(gate.policy())
+        {
+            gate.tell_answer_fault(endpoint, AnswerFault::Unfinished);
+        }
+    }
+
+    /// Returns what was removed from the lists.
+    pub(super) fn removed(&self) -> &Removed {
+        self.filter.removed()
     }
 
     /// Removes everything from a chunk, because it cannot be filtered.

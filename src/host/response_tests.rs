@@ -348,6 +348,90 @@ fn a_changed_definition_blocks_the_tool_for_all_workers_until_it_matches_again()
     assert_eq!(worker.post(call).1, StreamAction::Continue);
 }
 
+#[test]
+fn the_record_of_a_list_names_the_tools_that_changed() {
+    for records_outcome in [true, false] {
+        let mut document = document("reachable");
+        document["audit"]["outcome"] = json!(records_outcome);
+        let worker = Worker::new(&document);
+        // Only the first worker that sees a changed definition counts it. Each record of a list names it.
+        for (tools, changed) in [
+            (&[LOOK, CHANGED][..], json!(["pay"])),
+            (&[LOOK, CHANGED], json!(["pay"])),
+            (&[LOOK, CHANGED, PAY, CHANGED], json!(["pay"])),
+            (&[LOOK, HIDDEN, PAY], Value::Null),
+        ] {
+            let mut stream = worker.list();
+            worker.respond(&mut stream, &JSON);
+            worker.chunk(&mut stream, &answer(tools), true);
+            stream.on_log();
+            let record = worker.host.record().unwrap();
+            assert_eq!(record["outcome"]["tools_changed"], changed, "{record}");
+            assert_eq!(record.get("outcome").is_some(), records_outcome || !changed.is_null(), "{record}");
+            assert_eq!((&record["decision"], &record["rpc"]["method"]), (&json!("allow"), &json!("tools/list")));
+        }
+    }
+}
+
+#[test]
+fn the_record_of_an_event_stream_names_the_tools_that_changed_in_any_event() {
+    let worker = Worker::new(&document("reachable"));
+    let mut stream = worker.list();
+    worker.respond(&mut stream, &[(":status", "200"), ("content-type", "text/event-stream")]);
+    for tools in [&[LOOK][..], &[CHANGED], &[PAY]] {
+        worker.chunk(&mut stream, &format!("data: {}\n\n", answer(tools)), false);
+    }
+    stream.on_log();
+    assert_eq!(worker.host.record().unwrap()["outcome"]["tools_changed"], json!(["pay"]));
+}
+
+/// Over HTTP/2, a body with trailers has no last chunk, so nothing can be sent instead of an answer that they follow too early.
+#[test]
+fn an_unfinished_answer_with_trailers_is_logged_and_counted() {
+    const DOWNSTREAM_DISCONNECTED: i64 = 1 << 14;
+    const UPSTREAM_DISCONNECTED: i64 = 1 << 6;
+    let whole = answer(&[HIDDEN, LOOK]);
+    let (whole, half) = (whole.as_str(), &whole[..60]);
+    let event = format!("data: {half}");
+    let (json, events) = ("application/json", "text/event-stream");
+    for (content_type, body, flags, count) in [
+        (json, half, Some(0), 1),
+        (json, "{", Some(0), 1),
+        // An older gateway does not report how a stream ended.
+        (json, half, None, 1),
+        // The gateway reports that something cut the answer.
+        (json, half, Some(DOWNSTREAM_DISCONNECTED), 0),
+        (json, half, Some(UPSTREAM_DISCONNECTED), 0),
+        (json, whole, Some(0), 0),
+        (json, " \r\n", Some(0), 0),
+        // Clients ignore an event without its end, and it is not forwarded.
+        (events, event.as_str(), Some(0), 0),
+    ] {
+        let worker = Worker::new(&document("reachable"));
+        let mut stream = worker.list();
+        worker.respond(&mut stream, &[(":status", "200"), ("content-type", content_type)]);
+        worker.chunk(&mut stream, body, false);
+        if let Some(flags) = flags {
+            let flags = flags.to_le_bytes().to_vec();
+            worker.host.0.properties.borrow_mut().insert(b"response\0flags".to_vec(), flags);
+        }
+        stream.on_log();
+        assert_eq!(worker.metric("callgate.answers.replaced"), count, "{content_type} {body:?} {flags:?}");
+    }
+}
+
+#[test]
+fn an_answer_that_was_replaced_is_counted_once() {
+    let worker = Worker::new(&document("reachable"));
+    for end in [true, false] {
+        let mut stream = worker.list();
+        worker.respond(&mut stream, &JSON);
+        assert_ne!(worker.chunk(&mut stream, "[]", end), "");
+        stream.on_log();
+    }
+    assert_eq!(worker.metric("callgate.answers.replaced"), 2);
+}
+
 /// A gateway does so whose configuration lacks the capability for the bodies of responses.
 #[test]
 fn a_gateway_that_hides_answers_from_the_filter_gets_no_more_messages() {

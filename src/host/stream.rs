@@ -169,7 +169,11 @@ impl<H: Host> HttpStream<H> {
         if let Some(open) = open.filter(|_| !self.output.answered) {
             open.on_log(&self.host, gate);
         }
-        gate.complete(self.output.record.take(), open.and_then(OpenStream::ended));
+        if let Some(response) = self.response.as_ref().filter(|_| !self.output.answered) {
+            response.on_log(&self.host, gate);
+        }
+        let removed = self.response.as_ref().map(FilteredResponse::removed);
+        gate.complete(self.output.record.take(), open.and_then(OpenStream::ended), removed);
     }
 
     /// Prepares to filter the lists in the response, if the caller does not see all of their items. Returns what happens to a response

@@ -252,7 +252,9 @@ fn render(raw: &document::Metadata, resource: &str, common: &Common<'_>) -> Stri
         // Tokens that are bound to a certificate are accepted (RFC 8705, section 3).
         tls_client_certificate_bound_access_tokens: common.document.tls.as_ref().map(|_| true),
         dpop_signing_alg_values_supported: dpop.map(|rules| rules.told.split(' ').collect()),
-        dpop_bound_access_tokens_required: dpop.map(|rules| rules.required),
+        // `true` means that the resource always requires DPoP-bound tokens (RFC 9728, section 2). With `tls`, `required` is also met by a
+        // token that is bound to a certificate, so a client that has such a token, and no DPoP key, must not read `true` here.
+        dpop_bound_access_tokens_required: dpop.map(|rules| rules.required && common.document.tls.is_none()),
     };
     // INVARIANT: the document contains only strings, lists of them and booleans, which JSON can always represent.
     serde_json::to_string(&text).unwrap_or_default()

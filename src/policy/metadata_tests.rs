@@ -63,6 +63,26 @@ fn with_client_certificates_the_document_offers_tokens_that_are_bound_to_them() 
     assert_eq!(at(&policy(&[])).get("tls_client_certificate_bound_access_tokens"), None);
 }
 
+/// RFC 9728, section 2: the member states whether the resource *always* requires DPoP-bound tokens.
+#[test]
+fn dpop_is_required_only_if_no_token_that_is_bound_to_a_certificate_is_accepted_instead() {
+    let at = |policy: &Policy| document_at(policy, "api.example.com", "/.well-known/oauth-protected-resource").unwrap();
+    let tls = json!({ "client_certificates": "validated" });
+    let limits = json!({ "calls": { "per": "agent", "rate": "1/1s", "burst": 1 } });
+    let requirements = json!({ "write": { "scopes": ["w"], "limits": ["calls"] }, "read": { "limits": ["calls"] } });
+    let shared = [("/limits", limits), ("/requirements", requirements)];
+    for (required, has_tls, stated) in
+        [(true, false, true), (true, true, false), (false, false, false), (false, true, false)]
+    {
+        let mut changes = vec![("/dpop", json!({ "required": required, "algorithms": ["ES256"] }))];
+        changes.extend(has_tls.then(|| ("/tls", tls.clone())));
+        let document = at(&policy(&[&changes[..], &shared[..]].concat()));
+        assert_eq!(document["dpop_bound_access_tokens_required"], stated, "{required} {has_tls}");
+        assert_eq!(document["dpop_signing_alg_values_supported"], json!(["ES256"]));
+        assert_eq!(document.get("tls_client_certificate_bound_access_tokens").is_some(), has_tls);
+    }
+}
+
 #[test]
 fn the_path_of_the_resource_follows_the_well_known_path() {
     for (resource, path) in [

@@ -47,6 +47,8 @@ pub(crate) enum AnswerFault {
     NotHeld,
     /// It is longer than `max_answer`.
     TooLarge,
+    /// It ended before its JSON-RPC message did, and trailers followed, so nothing could be sent instead of it.
+    Unfinished,
     /// It is not one JSON-RPC message that all readers read alike.
     Unreadable,
 }
@@ -55,7 +57,7 @@ impl AnswerFault {
     /// Returns the code in the error's `data`.
     pub(crate) fn code(self) -> &'static str {
         match self {
-            Self::Coded | Self::MediaType | Self::Unreadable => "answer_unreadable",
+            Self::Coded | Self::MediaType | Self::Unfinished | Self::Unreadable => "answer_unreadable",
             Self::NotHeld => "answer_not_held",
             Self::TooLarge => "answer_too_large",
         }
@@ -68,6 +70,9 @@ impl AnswerFault {
             Self::MediaType => "the server's answer is neither JSON nor an event stream",
             Self::NotHeld => "the gateway has no room to hold the server's answer until it is checked; try again later",
             Self::TooLarge => "the server's answer is too large to be checked",
+            Self::Unfinished => {
+                "the server's answer ended before its JSON-RPC message did, so nothing of it was forwarded"
+            }
             Self::Unreadable => "the server's answer is not one unambiguous JSON-RPC message",
         }
     }
@@ -230,8 +235,13 @@ impl ResponseFilter {
         self.answers.error(fault)
     }
 
+    /// Returns whether a part of a JSON answer is kept that was not forwarded. A body with trailers has no last chunk, so after the end of the
+    /// stream only this shows that the answer was not complete.
+    pub(crate) fn is_unfinished(&self) -> bool {
+        matches!(&self.body, Body::Json(held, _) if !is_blank(held.bytes()))
+    }
+
     /// Returns what was removed from lists.
-    #[cfg(any(test, feature = "testing"))]
     pub(crate) fn removed(&self) -> &Removed {
         &self.answers.removed
     }

@@ -191,6 +191,22 @@ fn json_is_collected_and_filtered() {
 }
 
 #[test]
+fn an_answer_is_unfinished_until_its_end_or_an_error_is_forwarded() {
+    let (first, rest) = LIST.split_at(20);
+    let mut filter = filter_for(&HEAD, Some("7"));
+    for (chunk, is_unfinished) in [("", false), (" \n", false), (first, true), ("", true), (rest, false), ("\n", false)]
+    {
+        filter.on_chunk(chunk.as_bytes(), false, &Hiding);
+        assert_eq!(filter.is_unfinished(), is_unfinished, "{chunk:?}");
+    }
+    for (chunk, end) in [("[", false), ("{", true)] {
+        let mut filter = filter_for(&HEAD, Some("7"));
+        assert_eq!(filter.on_chunk(chunk.as_bytes(), end, &Hiding), UNREADABLE.as_bytes());
+        assert!(!filter.is_unfinished(), "{chunk}");
+    }
+}
+
+#[test]
 fn nothing_of_what_follows_an_answer_is_forwarded() {
     for after in ["x", "{}", LIST, "]", "\0", "\u{feff}", "\u{c}", " , "] {
         let mut filter = filter_for(&HEAD, Some("7"));

@@ -389,6 +389,13 @@ fn explains_a_record_in_plain_text() {
     let line = json!({ "status": 403, "callgate": denied.to_string() }).to_string();
     assert_eq!(run(&["explain", "--record", &line], "").fine(), words);
 
+    denied["outcome"]["tools_changed"] = json!(["pay", "refund"]);
+    let changed = denied.to_string();
+    let shown = run(&["explain", "--record", "-"], &changed).fine();
+    assert!(shown.ends_with("500 bytes sent, tools that were removed because they changed: pay, refund\n"), "{shown}");
+    let kept = run(&["records", "--format", "json", "-"], &changed).fine();
+    assert!(kept.contains(r#""tools_changed":["pay","refund"]"#), "{kept}");
+
     let policy = "examples/quickstart/policy.yaml";
     let placed = callgate(&format!("explain {policy} --record @{path}")).fine();
     assert!(placed.contains(&format!("          {policy}:")) && placed.contains(": endpoints[4].scopes\n"), "{placed}");

@@ -116,6 +116,8 @@ fn metadata(document: &Value, call: &Call) -> Value {
     let is_requested = |resource: &&Value| path(call) == [WELL_KNOWN, parts(resource).1].concat().as_bytes();
     let Some(resource) = all.find(is_requested) else { return Value::Null };
     let algorithms = document.get("dpop").map(|dpop| json!(proof_algorithms(dpop)));
+    // A token that is bound to a certificate is enough, if the gate sees certificates.
+    let always_dpop = |required: &Value| json!(*required == json!(true) && document.get("tls").is_none());
     let members = [
         ("resource", resource.get("resource").cloned()),
         ("authorization_servers", resource.pointer("/metadata/authorization_servers").cloned()),
@@ -124,7 +126,7 @@ fn metadata(document: &Value, call: &Call) -> Value {
         ("resource_documentation", resource.pointer("/metadata/documentation").cloned()),
         ("tls_client_certificate_bound_access_tokens", document.get("tls").map(|_| json!(true))),
         ("dpop_signing_alg_values_supported", algorithms),
-        ("dpop_bound_access_tokens_required", document.pointer("/dpop/required").cloned()),
+        ("dpop_bound_access_tokens_required", document.pointer("/dpop/required").map(always_dpop)),
     ];
     members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect()
 }

@@ -64,6 +64,8 @@ pub struct Outcome {
     pub duration_ms: Option<u64>,
     pub ended: Option<String>,
     pub details: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub tools_changed: Vec<String>,
 }
 
 impl Record {

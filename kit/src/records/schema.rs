@@ -46,6 +46,9 @@ mod tests {
         let mut ended = record();
         ended["outcome"]["ended"] = json!("token_revoked");
         assert_eq!(faults(&ended), [""; 0]);
+        let mut changed = record();
+        changed["outcome"]["tools_changed"] = json!(["refund_payment"]);
+        assert_eq!(faults(&changed), [""; 0]);
         for (member, value) in [
             ("decision", json!("perhaps")),
             ("reason", json!("because")),
@@ -54,6 +57,7 @@ mod tests {
             ("surprise", json!(1)),
             ("outcome", json!({ "ended": "well" })),
             ("outcome", json!({ "ended": "allowed" })),
+            ("outcome", json!({ "tools_changed": "refund_payment" })),
             ("headers", json!({ "x": 1 })),
             ("would_deny", json!([{ "reason": "allowed" }])),
         ] {

@@ -131,6 +131,7 @@ fn describe_outcome(outcome: &Outcome) -> String {
         Some(meaning) => format!("Callgate ended the stream: {ended} ({meaning})"),
         None => ended.to_owned(),
     });
+    let changed = &outcome.tools_changed;
     let bytes = |count: Option<u64>, way: &str| count.map(|count| format!("{count} bytes {way}"));
     let facts = [
         ended,
@@ -138,6 +139,7 @@ fn describe_outcome(outcome: &Outcome) -> String {
         bytes(outcome.bytes_received, "received"),
         bytes(outcome.bytes_sent, "sent"),
         outcome.details.clone(),
+        (!changed.is_empty()).then(|| format!("tools that were removed because they changed: {}", changed.join(", "))),
     ];
     [status].into_iter().chain(facts.into_iter().flatten()).collect::<Vec<_>>().join(", ")
 }

@@ -6,7 +6,7 @@ use serde::Serialize;
 use schemars::JsonSchema;
 
 use crate::reason::Reason;
-use crate::request::shown::bounded_to;
+use crate::request::shown::{bounded_to, visible};
 
 /// The maximum length of a gateway's details of an ending, in bytes.
 const MOST_DETAILS: usize = 256;
@@ -54,6 +54,10 @@ pub struct Completion {
     /// The gateway's own details of the ending, escaped. They are `callgate_<reason>` if Callgate answered.
     #[serde(skip_serializing_if = "Option::is_none")]
     details: Option<String>,
+    /// The tools that were removed from lists in the answer, because the definitions that the server listed match none of their pins: at
+    /// most 16 names, escaped as in `client`. If there are any, the record has its outcome even if the policy does not ask for it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    tools_changed: Vec<String>,
 }
 
 /// How a request ended.
@@ -85,7 +89,7 @@ enum EndedBy {
 
 impl Ended {
     /// Classifies an ending by Envoy's response flags. The bits are numbered as in its `CoreResponseFlag`.
-    fn of_flags(flags: u64) -> Self {
+    pub(crate) fn of_flags(flags: u64) -> Self {
         let any = |bits: &[u32]| bits.iter().any(|bit| flags & (1 << bit) != 0);
         // An injected delay (9) and an answer from a cache (20) end nothing.
         let telling = flags & !(1 << 9 | 1 << 20);
@@ -113,7 +117,14 @@ impl Completion {
             duration_ms: ending.duration.map(|nanoseconds| nanoseconds / 1_000_000),
             ended: ending.flags.map(|flags| EndedBy::Others(Ended::of_flags(flags))),
             details: ending.details.map(|details| bounded_to(details, MOST_DETAILS).into_owned()),
+            tools_changed: Vec::new(),
         }
+    }
+
+    /// Returns the outcome with the names of the tools that were hidden because they changed.
+    #[must_use]
+    pub fn with_tools_changed<'n>(self, names: impl Iterator<Item = &'n str>) -> Self {
+        Self { tools_changed: names.map(|name| visible(name).into_owned()).collect(), ..self }
     }
 
     /// Returns the outcome of a stream that Callgate ended for this reason. The gateway's flags do not show it.
@@ -126,7 +137,7 @@ impl Completion {
     #[must_use]
     pub fn complete(&self, mut record: Vec<u8>) -> Vec<u8> {
         // INVARIANT: a record is an object with members, because it always contains its decision. An outcome contains only
-        // strings and numbers, which JSON can always represent.
+        // strings, numbers and a list of strings, which JSON can always represent.
         if record.pop_if(|last| *last == b'}').is_some() {
             record.extend_from_slice(b",\"outcome\":");
             record.extend(serde_json::to_vec(self).unwrap_or_else(|_| b"{}".to_vec()));
@@ -172,6 +183,15 @@ mod tests {
         let ending = Ending { flags: Some(0), ..Ending::default() };
         let record = Completion::new(&ending).ended_for(Reason::TokenRevoked).complete(b"{\"a\":1}".to_vec());
         assert_eq!(record, b"{\"a\":1,\"outcome\":{\"ended\":\"token_revoked\"}}");
+    }
+
+    #[test]
+    fn names_the_tools_that_changed() {
+        let ending = Ending { status: Some(200), ..Ending::default() };
+        let changed = Completion::new(&ending).with_tools_changed(["pay", "re\u{202e}fund"].into_iter());
+        let record = changed.complete(b"{\"a\":1}".to_vec());
+        let shown = r#"{"a":1,"outcome":{"status":200,"tools_changed":["pay","re\\u{202e}fund"]}}"#;
+        assert_eq!(String::from_utf8(record).unwrap(), shown);
     }
 
     #[test]

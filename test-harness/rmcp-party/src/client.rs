@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use reqwest::header::{HOST, HeaderMap, HeaderValue};
 use rmcp::model::{ProgressNotificationParam, ProtocolVersion};
-use rmcp::service::{NotificationContext, RunningService};
+use rmcp::service::{ClientInitializeError, NotificationContext, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{ClientHandler, ClientLifecycleMode, ClientServiceExt, RoleClient, ServiceError};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
+use crate::authorization::Authorization;
 use crate::text::text;
 
 /// The host that users know. The gateway's address is in the variable `GATEWAY`.
@@ -29,6 +30,7 @@ type Session = RunningService<RoleClient, Hearing>;
 #[derive(Clone, Default)]
 struct Hearing {
     progress: Arc<Mutex<Vec<String>>>,
+    progressed: Arc<Notify>,
     changed: Arc<Notify>,
 }
 
@@ -44,10 +46,45 @@ impl ClientHandler for Hearing {
     async fn on_progress(&self, params: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
         let message = params.message.map(|message| message.to_string()).unwrap_or_default();
         self.progress.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.progressed.notify_waiters();
     }
 
     async fn on_resource_list_changed(&self, _context: NotificationContext<RoleClient>) {
         self.changed.notify_one();
+    }
+}
+
+/// How a session begins.
+struct Connection {
+    http: reqwest::Client,
+    configuration: StreamableHttpClientTransportConfig,
+    lifecycle: ClientLifecycleMode,
+    hearing: Hearing,
+    authorization: Option<Authorization>,
+}
+
+impl Connection {
+    async fn begin(&self) -> Result<Session, Box<ClientInitializeError>> {
+        let (configuration, lifecycle) = (self.configuration.clone(), self.lifecycle.clone());
+        let hearing = self.hearing.clone();
+        let session = match &self.authorization {
+            Some(authorization) => {
+                let transport = StreamableHttpClientTransport::with_client(authorization.client(), configuration);
+                hearing.serve_with_lifecycle(transport, lifecycle).await
+            }
+            None => {
+                let transport = StreamableHttpClientTransport::with_client(self.http.clone(), configuration);
+                hearing.serve_with_lifecycle(transport, lifecycle).await
+            }
+        };
+        session.map_err(Box::new)
+    }
+
+    /// Gets a token as the challenge of an answer asks for it. Returns whether the request may be sent again.
+    async fn authorize(&self, challenge: Option<&str>) -> Result<bool> {
+        let (Some(authorization), Some(challenge)) = (&self.authorization, challenge) else { return Ok(false) };
+        authorization.follow(challenge).await?;
+        Ok(true)
     }
 }
 
@@ -64,7 +101,6 @@ pub(crate) async fn run(mode: &str, steps: &[String]) -> Result<()> {
     if let Ok(token) = env::var("TOKEN") {
         configuration = configuration.auth_header(token);
     }
-    let transport = StreamableHttpClientTransport::with_client(http, configuration);
     let lifecycle = match mode {
         "auto" => ClientLifecycleMode::Auto {
             preferred_versions: vec![ProtocolVersion::V_2026_07_28],
@@ -74,7 +110,14 @@ pub(crate) async fn run(mode: &str, steps: &[String]) -> Result<()> {
         _ => bail!("unknown mode `{mode}`; expected `auto` or `legacy`"),
     };
     let hearing = Hearing::default();
-    let session = match hearing.clone().serve_with_lifecycle(transport, lifecycle).await {
+    let authorization = Authorization::from_environment(&http, &gateway).await?;
+    let connection = Connection { http, configuration, lifecycle, hearing: hearing.clone(), authorization };
+    let mut begun = connection.begin().await;
+    let challenge = begun.as_ref().err().and_then(|error| error.auth_challenge());
+    if connection.authorize(challenge).await? {
+        begun = connection.begin().await;
+    }
+    let session = match begun {
         Ok(session) => session,
         Err(error) => {
             println!("the session ended: {error}");
@@ -84,7 +127,12 @@ pub(crate) async fn run(mode: &str, steps: &[String]) -> Result<()> {
     println!("connect: done");
     for step in steps {
         let label: Vec<_> = step.split(' ').take(2).collect();
-        let shown = match timeout(PATIENCE, perform(&session, &hearing, step)).await {
+        let mut performed = timeout(PATIENCE, perform(&session, &hearing, step)).await;
+        let failed = performed.as_ref().ok().and_then(|performed| performed.as_ref().err());
+        if connection.authorize(failed.and_then(ServiceError::auth_challenge)).await? {
+            performed = timeout(PATIENCE, perform(&session, &hearing, step)).await;
+        }
+        let shown = match performed {
             Ok(Ok(shown)) => shown,
             Ok(Err(error)) => failure(&error),
             Err(_) => "no answer".to_owned(),
@@ -110,6 +158,18 @@ async fn perform(session: &Session, hearing: &Hearing, step: &str) -> Result<Str
         ("call", _) => result(&json!(session.call_tool(model(named())?).await?)),
         ("read", uri) => contents(&json!(session.read_resource(model(json!({ "uri": uri }))?).await?)),
         ("prompt", _) => messages(&json!(session.get_prompt(model(named())?).await?)),
+        ("cancel", _) => {
+            let progressed = hearing.progressed.notified();
+            let call = session.call_tool(model(named())?);
+            // The SDK cancels a request whose future is dropped.
+            let shown = tokio::select! {
+                answer = call => answer.map(|_| "answered")?,
+                () = progressed => "cancelled",
+            };
+            // The other clients show no progress in this step.
+            hearing.take_progress();
+            shown.to_owned()
+        }
         ("await", CHANGED) => {
             hearing.changed.notified().await;
             "arrived".to_owned()

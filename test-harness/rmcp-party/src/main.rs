@@ -1,11 +1,13 @@
 //! An MCP client or server with the crate `rmcp`, for tests of the gate between parties by other authors.
 //!
 //! `rmcp-party server PORT` serves the tools, resources and prompts of `examples/mcp`. `rmcp-party client MODE STEP...` performs the steps
-//! of `test-harness/tests/envoy/mcp/parties/client.py`, and prints the same lines, so tests expect one table from all clients.
+//! of `test-harness/tests/envoy/mcp/parties/client.py`, and prints the same lines, so tests expect one table from all clients. With the
+//! variable `SECRET`, its OAuth client gets tokens, and it prints the challenges and exchanges of that client.
 //!
 //! It is a separate package, and no default member of the workspace, because the SDK has dependencies that nothing else needs. It decides
 //! nothing, and no test of the gate's rules belongs here.
 
+mod authorization;
 mod client;
 mod server;
 mod text;

@@ -125,8 +125,12 @@ async fn report_progress(context: &RequestContext<RoleServer>) {
     }
 }
 
-/// Reads a value of the protocol from its JSON.
-fn model<T: serde::de::DeserializeOwned>(json: Value) -> Result<T, ErrorData> {
+/// Reads a result from its JSON. Since 2026-07-28, every result has a type. The SDK removes it for clients of earlier revisions, and adds what
+/// else the newest requires.
+fn model<T: serde::de::DeserializeOwned>(mut json: Value) -> Result<T, ErrorData> {
+    if let Some(result) = json.as_object_mut() {
+        result.insert("resultType".to_owned(), json!("complete"));
+    }
     serde_json::from_value(json).map_err(|error| ErrorData::internal_error(error.to_string(), None))
 }
 

@@ -21,6 +21,7 @@ use test_harness::envoy::{Bootstrap, Options, oldest};
 
 use crate::envoy::fixture::{Gate, HOST, policy, token};
 use crate::envoy::http2::exchange;
+use crate::envoy::operating::until;
 
 /// The tool that the policy does not list.
 const HIDDEN: &str = "drop_everything";
@@ -326,4 +327,8 @@ async fn lists_are_filtered_if_trailers_follow_them() {
         assert_eq!(text.trim().is_empty(), seen == Seen::Nothing, "{place}");
         assert!(gate.envoy.is_running(), "Envoy ended after {place}");
     }
+    // The client of an unfinished answer sees no error. Only the operator learns of it, and only of that answer.
+    let unfinished = "the server's answer ended before its JSON-RPC message did";
+    until("the filter has logged it", || gate.envoy.log().contains(unfinished));
+    assert_eq!(gate.envoy.log().matches(unfinished).count(), 1, "{}", gate.envoy.log_tail());
 }

@@ -1,6 +1,7 @@
 //! What clients of MCP show to their users when the gate is between them and a server.
 
 use serde_json::{Value, json};
+use test_harness::envoy::record_in;
 
 use super::{Client, Guarded, Server, denied, token};
 
@@ -19,7 +20,7 @@ fn connection(client: Client, server: Server) -> (&'static str, bool) {
     match (client, server) {
         (Client::Rust, Server::Python1) => ("done", true),
         (Client::Rust, _) => ("done", false),
-        (Client::Python2, Server::Python2) => ("2026-07-28", false),
+        (Client::Python2, Server::Python2 | Server::Rust) => ("2026-07-28", false),
         _ => ("2025-11-25", true),
     }
 }
@@ -28,9 +29,7 @@ fn connection(client: Client, server: Server) -> (&'static str, bool) {
 /// session open.
 fn converses_with_every_client(server: Server) {
     let Some(guarded) = Guarded::start(server, |_| ()) else { return };
-    // The newest client in Python connects to the server in Rust with 2026-07-28, and then rejects every result, also without the gate,
-    // because the server's results have no `resultType`. Earlier revisions do not have this member.
-    for client in Client::ALL.into_iter().filter(|client| (*client, server) != (Client::Python2, Server::Rust)) {
+    for client in Client::ALL {
         let (revision, has_session) = connection(client, server);
         let mismatch = denied("binding_mismatch");
         let mut table = vec![
@@ -124,6 +123,42 @@ fn requests_at_the_same_time_get_their_own_answers() {
     }
 }
 
+/// Before 2026-07-28, a notification cancels a request. Since then, the client closes the stream of the answer, and a gateway must close that of
+/// the server. Either way the server stops its work, and the session remains usable.
+#[test]
+#[ignore = "run by .ci/run: it takes other programs, or long"]
+fn a_cancelled_call_ends_at_the_server() {
+    let list = |policy: &mut Value| {
+        policy["audit"]["outcome"] = json!(true);
+        let tools = policy["endpoints"][0]["rpc"]["tools"].as_array_mut().unwrap();
+        tools.extend(["wait", "ending"].map(|name| json!({ "name": name, "effect": "read", "scopes": "none" })));
+    };
+    let Some(guarded) = Guarded::start(Server::Waiting, list) else { return };
+    for client in Client::ALL {
+        let agent = client.agent();
+        let [cancel, ending] = ["cancel wait", "call ending"].map(|step| format!(r#"{step} {{"job":"{agent}"}}"#));
+        // Twice, because the second call is one in a session with a cancelled call.
+        let steps = ["list tools", &cancel, &ending, &cancel, "list tools"];
+        let Some(lines) = guarded.perform(client, &token(client, ALL), &steps) else { continue };
+        let ended = format!(r#"call ending: {{"result":"{agent} was cancelled"}}"#);
+        let (tools, cancelled) = ("list tools: wait ending", "cancel wait: cancelled");
+        assert_eq!(lines[1..], [tools, cancelled, &ended, cancelled, tools, "end"], "{client:?}");
+        let notifies = matches!(client, Client::Python2Legacy | Client::Python1);
+        let matches = |record: &Value| {
+            let rpc = &record["rpc"];
+            record["agent"] == agent
+                && record["decision"] == "allow"
+                && if notifies {
+                    rpc["method"] == "notifications/cancelled"
+                } else {
+                    rpc["tool"] == "wait" && record["outcome"]["ended"] == "client_gone"
+                }
+        };
+        let found = guarded.gate.envoy.await_access_log(|line| record_in(line).as_ref().is_some_and(matches));
+        assert!(found.is_ok(), "{client:?}: no record of a cancelled call");
+    }
+}
+
 /// Without an OAuth client, a missing scope is all that a user of SDK 2 sees. SDK 1 ends the session after any status but 200.
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
@@ -137,7 +172,9 @@ fn a_missing_scope_keeps_its_status() {
             Client::Python2 | Client::Python2Legacy => assert_eq!(lines[2..], [shown, get, "end".to_owned()]),
             Client::Python1 => assert_eq!(lines[2..], ["the session ended: HTTP 403"]),
             Client::Rust => {
-                assert!(lines[2].starts_with("call refund_payment: error "), "{lines:?}");
+                let is_shown =
+                    lines[2].starts_with("call refund_payment: error ") && lines[2].ends_with("Insufficient scope");
+                assert!(is_shown, "{lines:?}");
                 assert_eq!(lines[3..], [get, "end".to_owned()]);
             }
         }
@@ -156,7 +193,10 @@ fn a_token_that_is_not_accepted_ends_the_connection() {
                 assert_eq!(lines, ["the session ended: error -32603 Server returned an error response"]);
             }
             Client::Python1 => assert_eq!(lines, ["the session ended: HTTP 401"]),
-            Client::Rust => assert!(lines[0].starts_with("the session ended: ") && lines.len() == 1, "{lines:?}"),
+            Client::Rust => {
+                let is_shown = lines[0].starts_with("the session ended: ") && lines[0].contains("Auth required");
+                assert!(is_shown && lines.len() == 1, "{lines:?}");
+            }
         }
     }
 }
@@ -271,6 +311,15 @@ fn a_tool_whose_definition_changed_disappears() {
         "end".to_owned(),
     ];
     assert_eq!(lines, expected);
+    // The policy does not record outcomes, except for this.
+    let names = json!(["create_payment", "refund_payment"]);
+    let is_list = |record: &Value| {
+        record["rpc"]["method"] == "tools/list"
+            && record["outcome"]["tools_changed"] == names
+            && record["decision"] == "allow"
+    };
+    let found = guarded.gate.envoy.await_access_log(|line| record_in(line).as_ref().is_some_and(is_list));
+    assert!(found.is_ok(), "no record of a list names the tools that changed");
 }
 
 #[test]

@@ -37,13 +37,15 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 const MCP_1: Package<'_> =
     Package { folder: "mcp", name: "mcp", version: "1.30.0", file: "mcp/client/streamable_http.py" };
 
-/// A server of the same tools, resources and prompts.
+/// A server. All but the last have the same tools, resources and prompts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Server {
     /// The example's.
     Python2,
     Python1,
     Rust,
+    /// Another one, which has a tool that ends only when its call is cancelled.
+    Waiting,
 }
 
 /// A client, and how it connects.
@@ -68,6 +70,7 @@ impl Server {
         let mut command = match self {
             Self::Python2 => script(MCP, "examples/mcp/server.py")?,
             Self::Python1 => script(MCP_1, &format!("{PARTIES}/server.py"))?,
+            Self::Waiting => script(MCP, &format!("{PARTIES}/waiting.py"))?,
             Self::Rust => {
                 let mut command = Command::new(build::rmcp_party().unwrap());
                 command.arg("server");

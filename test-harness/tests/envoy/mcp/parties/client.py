@@ -5,6 +5,7 @@ The first argument is how to connect: `auto`, `legacy`, or a revision (SDK 2); S
 
     list tools | list resources | list templates | list prompts
     call NAME ARGUMENTS | read URI | prompt NAME ARGUMENTS | ping
+    cancel NAME ARGUMENTS  calls a tool, and cancels the call after its first progress
     await METHOD        waits for this notification
     listen              subscribes to changes of the resources (SDK 2 with 2026-07-28)
     both STEP & STEP    sends two requests at the same time
@@ -129,6 +130,8 @@ class Steps:
                 progress = []
                 result = await self.session.call(name, json.loads(text or "{}"), progress.append)
                 return "".join(f"{message}; " for message in progress) + shown(result)
+            case "cancel":
+                return await self.session.cancel(name, json.loads(text or "{}"))
             case "read":
                 return shown(await self.session.read(name))
             case "prompt":

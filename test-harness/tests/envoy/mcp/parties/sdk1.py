@@ -1,12 +1,13 @@
 """MCP SDK 1, as client.py uses it."""
 
+import asyncio
 from contextlib import asynccontextmanager
 
 import httpx as http
 from mcp import ClientSession, McpError
 from mcp.client.auth.extensions.client_credentials import ClientCredentialsOAuthProvider
 from mcp.client.streamable_http import streamable_http_client
-from mcp.types import ServerNotification
+from mcp.types import CancelledNotification, CancelledNotificationParams, ClientNotification, ServerNotification
 from pydantic import AnyUrl
 
 Error = McpError
@@ -46,6 +47,20 @@ class Session:
             progressed(message)
 
         return plain(await self.session.call_tool(name, arguments, progress_callback=progress))
+
+    async def cancel(self, name, arguments):
+        """Sends the notification, which this SDK leaves to its user, and waits until the server ends the call with an error."""
+        running = asyncio.Event()
+        # The SDK does not report the id of a request. It is the next one.
+        params = CancelledNotificationParams(requestId=self.session._request_id)
+        call = asyncio.create_task(self.call(name, arguments, lambda _: running.set()))
+        await running.wait()
+        await self.session.send_notification(ClientNotification(CancelledNotification(params=params)))
+        try:
+            await call
+        except McpError:
+            return "cancelled"
+        return "answered"
 
     async def read(self, uri):
         return plain(await self.session.read_resource(AnyUrl(uri)))

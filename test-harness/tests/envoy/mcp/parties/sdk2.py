@@ -52,6 +52,15 @@ class Session:
 
         return plain(await self.client.call_tool(name, arguments, progress_callback=progress))
 
+    async def cancel(self, name, arguments):
+        """Cancels the task that waits for the answer. The SDK then sends what the revision has for it."""
+        running = asyncio.Event()
+        call = asyncio.create_task(self.call(name, arguments, lambda _: running.set()))
+        await running.wait()
+        call.cancel()
+        await asyncio.wait([call])
+        return "cancelled" if call.cancelled() else "answered"
+
     async def read(self, uri):
         return plain(await self.client.read_resource(uri))
 
