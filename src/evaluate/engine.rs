@@ -7,6 +7,8 @@ use std::sync::Arc;
 #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 use std::time::Duration;
 
+#[cfg(any(test, feature = "adapter"))]
+use super::document_work::DocumentEvent;
 use super::document_work::{CallId, CallResult, DocumentWork};
 use super::documents::{Documents, Times};
 use super::newest::Newest;

@@ -17,6 +17,7 @@ pub use crate::policy::ClockCall;
 #[cfg(any(test, feature = "adapter"))]
 use crate::policy::{GATEWAY_VARIABLE, Policy};
 pub use crate::state::{Clock, SharedStore, StoreError};
+use crate::text::ascii::are_free_of_controls;
 pub use crate::text::monotonic::Monotonic;
 pub use crate::text::time::Timestamp;
 
@@ -211,6 +212,12 @@ pub trait Host: Clone + 'static {
 pub fn compile<H: Host>(host: &H, json: &[u8]) -> Result<Arc<Policy>, Vec<String>> {
     let variable = host.variable(GATEWAY_VARIABLE);
     gate::compile(host, json, variable.as_deref()).map_err(|why| why.lines())
+}
+
+/// Returns whether a header value would end its line: it contains a line break or NUL.
+#[must_use]
+pub fn ends_its_line(value: &[u8]) -> bool {
+    !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
 }
 
 /// The clock of a host, for the shared state.

@@ -13,10 +13,9 @@ use proxy_wasm::hostcalls;
 
 use super::{abi, memory};
 use crate::decision::metrics::Kind;
-use crate::host::{AnswerHeaders, Host, HostError, Map};
+use crate::host::{AnswerHeaders, Host, HostError, Map, ends_its_line};
 use crate::policy::ClockCall;
 use crate::state::{SharedStore, StoreError, Versioned};
-use crate::text::ascii::are_free_of_controls;
 use crate::text::monotonic::Monotonic;
 use crate::text::time::Timestamp;
 
@@ -279,10 +278,7 @@ impl Host for ProxyWasm {
 
 /// Rejects a value that would end its header line.
 fn check_value(call: &'static str, value: &[u8]) -> Result<(), HostError> {
-    if !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
-        return Err(HostError { call, status: BAD_ARGUMENT });
-    }
-    Ok(())
+    if ends_its_line(value) { Err(HostError { call, status: BAD_ARGUMENT }) } else { Ok(()) }
 }
 
 /// The map that all workers of a gateway share. Its operations are atomic, and its values outlive this VM.
