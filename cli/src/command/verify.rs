@@ -289,6 +289,7 @@ fn decided(
     let request = match document.map(|document| document.gateway) {
         Some(
             document::Gateway::Envoy
+            | document::Gateway::EnvoyModule
             | document::Gateway::Istio
             | document::Gateway::EnvoyGateway
             | document::Gateway::Higress,

@@ -98,7 +98,8 @@ fn reads_a_dynamic_module_delivered_over_ecds_and_enabled_by_a_route() {
     assert_eq!(with("module-ecds-unloaded.json", &unloaded), ["module_unloaded"]);
 
     // Envoy Gateway writes filters that are off unless a route enables them.
-    let off = text.replacen("          - name: callgate\n", "          - name: callgate\n            disabled: true\n", 1);
+    let off =
+        text.replacen("          - name: callgate\n", "          - name: callgate\n            disabled: true\n", 1);
     assert_eq!(codes_of("module-off.yaml", &off), ["route_without_gate"]);
     let on = "                route: { cluster: api }\n                typed_per_filter_config:\n                  callgate: { '@type': \
               type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {} }\n";
