@@ -1,5 +1,7 @@
 //! Checks the gate as a dynamic module: a library that Envoy loads into its own process.
 
+use serde_json::Value;
+
 use super::Check;
 use super::finding::Code;
 use super::gate::{Adapter, Gate};
@@ -19,7 +21,7 @@ const LIBRARY: &str = "callgate";
 pub(super) fn is_gate(name: Option<&str>, filter: &View<'_>) -> bool {
     let configured = filter.get("filter_config").is_some_and(|configuration| {
         let (_, content) = configuration.open();
-        policy::is_policy(content.value) || content.get("value").is_some_and(|value| policy::is_policy(value.value))
+        is_configuration(content.value) || content.get("value").is_some_and(|value| is_configuration(value.value))
     });
     let names = [
         name,
@@ -28,6 +30,13 @@ pub(super) fn is_gate(name: Option<&str>, filter: &View<'_>) -> bool {
         filter.text("dynamic_module_config.module.local.filename"),
     ];
     configured || names.into_iter().flatten().any(|text| text.contains("callgate"))
+}
+
+/// Returns whether a value is meant to configure the gate: a policy, or a policy with the variables that it may read.
+pub(super) fn is_configuration(value: &Value) -> bool {
+    let contains = |value: &Value| value.get("policy").is_some_and(policy::is_policy);
+    let text = value.as_str().and_then(|text| serde_json::from_str::<Value>(text).ok());
+    policy::is_policy(value) || contains(value) || text.as_ref().is_some_and(contains)
 }
 
 impl<'a> Check<'a> {
@@ -60,7 +69,27 @@ impl<'a> Check<'a> {
             self.add(Code::ConfigurationNotText, &configuration, message);
             return None;
         }
-        self.policy(&value, GATEWAYS)
+        self.module_policy(&value)
+    }
+
+    /// Compiles the policy in a configuration of the module, and reports secrets that it cannot read.
+    fn module_policy(&mut self, configuration: &View<'a>) -> Option<Facts> {
+        let text = policy::text(configuration.value);
+        let read = serde_json::from_str::<Value>(&text).unwrap_or_default();
+        let facts = match read.get("policy") {
+            Some(policy) => self.policy_text(configuration, &policy.to_string(), GATEWAYS),
+            None => self.policy_text(configuration, &text, GATEWAYS),
+        }?;
+        let passed: Vec<&str> =
+            read.get("environment").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        for secret in facts.secrets.iter().filter(|secret| !passed.contains(&secret.as_str())) {
+            let message = format!(
+                "the policy reads a secret from `{secret}`; write the policy as `policy`, and the variable in the list `environment` \
+                 next to it"
+            );
+            self.add(Code::SecretNotPassed, configuration, message);
+        }
+        Some(facts)
     }
 
     /// Reports a module that the proxy downloads.
@@ -85,7 +114,7 @@ impl<'a> Check<'a> {
     /// Checks an entry of `dynamicModule` in Envoy Gateway's extension policy.
     pub(super) fn module_extension(&mut self, entry: &View<'a>) {
         let facts = match entry.get("config") {
-            Some(config) => self.policy(&config, GATEWAYS),
+            Some(config) => self.module_policy(&config),
             None => {
                 self.add(Code::PolicyWrong, entry, "this gate has no policy; write it as `config`");
                 None

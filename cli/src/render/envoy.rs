@@ -50,14 +50,21 @@ fn dynamic_module(loaded: &Loaded, library: &str) -> Result<Value, String> {
             "do_not_close": true,
             "module": { "local": { "filename": library } },
         },
-        "filter_config": text(loaded)?,
+        "filter_config": text(super::text(&module_configuration(loaded))?),
         "filter_name": "callgate",
     }))
 }
 
-/// Returns the policy as a message that contains text.
-fn text(loaded: &Loaded) -> Result<Value, String> {
-    Ok(json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": super::json(loaded)? }))
+/// Returns the configuration of the dynamic module: the policy, or the policy with the names of the environment variables that it may
+/// read.
+pub(super) fn module_configuration(loaded: &Loaded) -> Value {
+    let policy = super::policy(loaded);
+    if loaded.secrets.is_empty() { policy.clone() } else { json!({ "environment": loaded.secrets, "policy": policy }) }
+}
+
+/// Returns a message that contains this text.
+fn text(value: String) -> Value {
+    json!({ "@type": "type.googleapis.com/google.protobuf.StringValue", "value": value })
 }
 
 /// Returns the plugin with its policy; `code` states where its module comes from. The table in `envoy/README.md` describes each
@@ -78,6 +85,6 @@ pub(super) fn plugin(loaded: &Loaded, code: &Value) -> Result<Value, String> {
             "code": code,
             "environment_variables": { "host_env_keys": loaded.secrets },
         },
-        "configuration": text(loaded)?,
+        "configuration": text(super::text(super::policy(loaded))?),
     }))
 }

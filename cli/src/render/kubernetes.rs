@@ -133,7 +133,8 @@ pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
     let mut spec = Map::new();
     spec.insert("targetRefs".to_owned(), targets(setting));
     if is_module(loaded) {
-        let module = json!({ "name": "callgate", "filterName": "callgate", "config": policy(loaded) });
+        let config = envoy::module_configuration(loaded);
+        let module = json!({ "name": "callgate", "filterName": "callgate", "config": config });
         spec.insert("dynamicModule".to_owned(), json!([module]));
     } else {
         spec.insert("wasm".to_owned(), json!([extension(loaded, setting)]));

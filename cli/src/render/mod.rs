@@ -176,7 +176,7 @@ fn policy(loaded: &Loaded) -> &Value {
     loaded.document.value()
 }
 
-/// Returns the policy as a string, for gateways that pass it on as a string.
-fn json(loaded: &Loaded) -> Result<String, String> {
-    escape::json(policy(loaded)).map_err(|error| format!("cannot be written as JSON: {error}"))
+/// Returns a value as JSON, for gateways that pass it on as a string.
+fn text(value: &Value) -> Result<String, String> {
+    escape::json(value).map_err(|error| format!("cannot be written as JSON: {error}"))
 }

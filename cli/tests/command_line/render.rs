@@ -175,20 +175,36 @@ fn module(value: &Value) -> Option<&Value> {
     }
 }
 
-/// Returns the policy that a dynamic module has as text.
-fn module_policy(value: &Value) -> &str {
-    module(value).unwrap()["filter_config"]["value"].as_str().unwrap()
+/// Returns the configuration that a dynamic module has as text.
+fn module_configuration(value: &Value) -> Value {
+    json(module(value).unwrap()["filter_config"]["value"].as_str().unwrap())
+}
+
+/// Returns the policy in the configuration of a dynamic module.
+fn module_policy(value: &Value) -> Value {
+    let configuration = module_configuration(value);
+    configuration.get("policy").cloned().unwrap_or(configuration)
+}
+
+#[test]
+fn the_dynamic_module_may_read_only_the_variables_that_the_policy_names() {
+    let rendered = |policy: &str| parsed(&callgate(&format!("render {policy} --for envoy-module")).fine());
+    let shared = rendered("envoy/policy.yaml");
+    assert_eq!(module_configuration(&shared)["environment"], serde_json::json!(["CALLGATE_TABLES_KEY"]));
+    assert_eq!(module_policy(&shared)["callgate"], "v1");
+    let none = module_configuration(&rendered("examples/quickstart/policy.yaml"));
+    assert_eq!((&none["callgate"], none.get("environment")), (&"v1".into(), None));
 }
 
 #[test]
 fn dynamic_module_in_the_envoy_files_matches_the_rendered_output() {
     for path in ["envoy/module/envoy.yaml", "envoy/module/lds-listeners.yaml"] {
         let written = parsed(&shipped(path));
-        let policy = file(&path.replace('/', "-"), module_policy(&written));
+        let policy = file(&path.replace('/', "-"), module_policy(&written).to_string());
         let rendered = parsed(&callgate(&format!("render {policy} --for envoy-module")).fine());
         let [written, rendered] = [&written, &rendered].map(|value| {
             let mut gate = module(value).unwrap().clone();
-            gate["filter_config"]["value"] = json(module_policy(value));
+            gate["filter_config"]["value"] = module_configuration(value);
             gate
         });
         assert_eq!(written, rendered, "{path}");
@@ -236,6 +252,8 @@ fn sets_the_policy_gateway_to_the_named_one() {
         let read = document::parse(arguments, text.as_bytes()).unwrap();
         let policy = read.value().pointer(place).unwrap();
         let policy = policy.as_str().map_or_else(|| policy.clone(), json);
+        // The dynamic module gets the policy with the variables that it may read.
+        let policy = policy.get("policy").cloned().unwrap_or(policy);
         assert_eq!(policy["gateway"], gateway, "{arguments}");
         // Apart from the gateway, it is the policy.
         let written = document::parse("policy", shipped("envoy/policy.yaml").as_bytes()).unwrap();
@@ -368,7 +386,7 @@ fn full_output_for_the_shipped_policy_is_the_shipped_envoy_yaml() {
 fn full_output_for_the_shipped_module_policy_is_the_shipped_module_configuration() {
     let text = shipped("envoy/module/envoy.yaml");
     let written = parsed(&text);
-    let policy = file("full-module-shipped.yaml", module_policy(&written));
+    let policy = file("full-module-shipped.yaml", module_policy(&written).to_string());
     let printed = callgate(&format!("render {policy} --for envoy-module --full")).fine();
     let with_policy_as_json = |mut bootstrap: Value| {
         let filters = bootstrap.pointer_mut(&format!("{MANAGER}/http_filters")).unwrap().as_array_mut().unwrap();

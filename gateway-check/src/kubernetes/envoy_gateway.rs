@@ -3,6 +3,7 @@
 use super::{Check, GATEWAY_API};
 use crate::bypass::{BypassRoute, Targets};
 use crate::finding::Code;
+use crate::module;
 use crate::policy;
 use crate::view::View;
 use crate::world::Object;
@@ -80,7 +81,7 @@ impl<'a> Check<'a> {
         let mut found = false;
         for entry in policy.view.each("spec.dynamic_module") {
             let named = |text: Option<&str>| text.is_some_and(|text| text.contains("callgate"));
-            let gate = entry.get("config").is_some_and(|config| policy::is_policy(config.value))
+            let gate = entry.get("config").is_some_and(|config| module::is_configuration(config.value))
                 || named(entry.text("name"))
                 || named(entry.text("filter_name"));
             if gate {
