@@ -14,7 +14,7 @@ pub(super) const FILTER: &str = ".dynamic_modules.v3.DynamicModuleFilter";
 /// The values of `gateway` whose policies the module can run.
 pub(super) const GATEWAYS: &[&str] = &["envoy-module"];
 
-/// What gates without a visible library share, so that two of them are still compared.
+/// What gates without a visible library have in common. Two of them are compared.
 const LIBRARY: &str = "callgate";
 
 /// Returns whether a filter that runs a dynamic module is meant to be the gate, by its policy or otherwise by its names.
