@@ -97,7 +97,8 @@ fn metrics() -> String {
     page.push_str(
         "The filter reports its metrics in the gateway's statistics; Envoy shows them on its admin interface under `/stats/prometheus`. No \
          metric contains an identity. The `stats_config` of the configuration in `envoy/` extracts the labels from the names. Without it, \
-         the labels are part of the name, such as `callgate_decisions_deny_token_expired`.\n\n\
+         the labels are part of the name, such as `callgate_decisions_deny_token_expired`. The dynamic module has labels without it, and its \
+         names begin with `envoy_dynamicmodulescustom_`: [how to remove this](../../envoy/module/README.md#metrics).\n\n\
          | Name in Prometheus | Labels | Type | Meaning |\n|---|---|---|---|\n",
     );
     for metric in metrics::ALL {

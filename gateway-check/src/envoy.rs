@@ -4,7 +4,6 @@ use super::Check;
 use super::bypass::{BypassRoute, Targets, is_loopback};
 use super::filters::Chain;
 use super::finding::Code;
-use super::gate;
 use super::view::View;
 
 /// The bytes that Envoy buffers for a connection by default.
@@ -19,10 +18,8 @@ impl<'a> Check<'a> {
             self.listener(&listener);
         }
         for filter in self.world.fragments.clone() {
-            let (type_name, content) =
-                filter.get("typed_config").map_or_else(|| ("", filter.clone()), |config| config.open());
-            if type_name.ends_with(".wasm.v3.Wasm") && gate::is_gate(filter.text("name"), &content) {
-                self.gate(&content);
+            if let Some(config) = filter.get("typed_config") {
+                self.checked_gate(filter.text("name"), &config);
             }
         }
         for cluster in self.world.clusters.clone() {
@@ -34,10 +31,8 @@ impl<'a> Check<'a> {
         // Checks gates that no chain in these files uses.
         for extension in self.world.extensions.values().flatten().cloned().collect::<Vec<_>>() {
             let Some(config) = extension.get("typed_config") else { continue };
-            let (type_name, content) = config.open();
-            let seen = self.gates.iter().any(|gate| gate.view.document.file() == content.document.file());
-            if !seen && type_name.ends_with(".wasm.v3.Wasm") && gate::is_gate(extension.text("name"), &content) {
-                self.gate(&content);
+            if !self.gates.iter().any(|gate| gate.view.document.file() == config.document.file()) {
+                self.checked_gate(extension.text("name"), &config);
             }
         }
     }

@@ -131,6 +131,7 @@ impl<'a> Check<'a> {
         for filter in filters.items() {
             self.filter(&filter, &mut chain);
         }
+        self.one_adapter(&chain);
         // Filters in front of a gate matter only if there is a gate.
         for (filter, kind, content) in std::mem::take(&mut chain.ahead).iter().filter(|_| !chain.gates.is_empty()) {
             self.ahead(filter, kind, content);
@@ -138,9 +139,20 @@ impl<'a> Check<'a> {
         chain
     }
 
+    /// Reports a chain with the gate in both of its forms.
+    fn one_adapter(&mut self, chain: &Chain<'a>) {
+        let mut gates = chain.gates.iter().map(|placed| &placed.gate);
+        let Some(first) = gates.next() else { return };
+        if let Some(other) = gates.find(|gate| gate.adapter != first.adapter) {
+            let message = "this chain has the gate as a Wasm filter and as a dynamic module, so each request is decided and counted \
+                           twice; remove one of them";
+            self.add(Code::BothAdapters, &other.view, message);
+        }
+    }
+
     /// Records the `vm_id` of a Wasm filter that is not the gate.
     fn foreign_module(&mut self, content: &View<'a>) {
-        for wasm in content.find(&[".wasm.v3.Wasm"]) {
+        for wasm in content.find(&[gate::WASM]) {
             if let Some(machine) = wasm.path("config.vm_config.vm_id") {
                 self.foreign.extend(machine.value.as_str().map(|id| (id, machine.clone())));
             }
@@ -163,11 +175,9 @@ impl<'a> Check<'a> {
         }
         let before = chain.gates.len();
         for config in &configs {
-            let (type_name, content) = config.open();
-            if type_name.ends_with(".wasm.v3.Wasm") && gate::is_gate(filter.text("name"), &content) {
-                let gate = self.gate(&content);
+            if let Some(gate) = self.checked_gate(filter.text("name"), config) {
                 chain.gates.push(Placed { name, on: filter.says("disabled").is_none(), gate });
-            } else if content.find(&[".wasm.v3.Wasm"]).iter().any(|wasm| gate::is_gate(None, wasm)) {
+            } else if gate::contains_gate(config) {
                 let message = "the gate is inside another filter, which can skip it; add it to `http_filters` directly";
                 self.add(Code::GateConditional, filter, message);
                 return;

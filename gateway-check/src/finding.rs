@@ -74,7 +74,7 @@ codes! {
     PolicyOfAnother "policy_of_another" Error
         "The policy was written for another gateway, whose host calls behave differently, or it differs from the policy given on the command line."
     ConfigurationNotText "configuration_not_text" Error
-        "The policy is not delivered as a string, so the filter receives it as protobuf."
+        "The policy is not delivered as a string: a Wasm filter receives it as protobuf, and a dynamic module receives a text that Envoy wrote."
     BodyNeverComes "body_never_comes" Error
         "The policy holds requests until their body is checked, and this gateway never delivers the body of a held request."
     BufferTooSmall "buffer_too_small" Warning
@@ -86,7 +86,11 @@ codes! {
     VmIdBlank "vm_id_blank" Warning
         "Without its own `vm_id`, the gate shares the map that contains its counters with every other filter that has no `vm_id`."
     StateShared "state_shared" Warning
-        "Two gates with the same `vm_id` have different policies with the same name, so they share counters."
+        "Two gates with the same `vm_id`, or in the same dynamic module, have different policies with the same name, so they share counters."
+    BothAdapters "both_adapters" Error
+        "A filter chain has the gate as a Wasm filter and as a dynamic module: each request is decided and counted twice, and the second decision does not see the credential that the first one removed."
+    ModuleUnloaded "module_unloaded" Error
+        "Without `do_not_close`, Envoy unloads the dynamic module with the last listener that uses it: limits start again, and a signature or proof can be used once more."
     SecretInline "secret_inline" Error
         "The configuration contains a secret, and gateways print their configuration on the admin interface."
     SecretNotPassed "secret_not_passed" Error

@@ -2,17 +2,32 @@
 
 use super::Check;
 use super::finding::Code;
+use super::module;
 use super::policy::{self, Facts};
 use super::view::View;
 use callgate_kit::capabilities;
+
+/// How the gate runs in the proxy.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Adapter {
+    /// A dynamic module of Envoy.
+    Module,
+    /// A Wasm filter.
+    Wasm,
+}
 
 /// A gate in the configuration.
 #[derive(Debug, Clone)]
 pub(super) struct Gate<'a> {
     pub(super) view: View<'a>,
+    pub(super) adapter: Adapter,
+    /// The name that gates with the same counters have in common: the `vm_id` of a Wasm filter, or the library of a module.
     pub(super) vm_id: Option<&'a str>,
     pub(super) facts: Option<Facts>,
 }
+
+/// The end of the type of a Wasm filter.
+pub(super) const WASM: &str = ".wasm.v3.Wasm";
 
 /// The values of `gateway` whose policies a plain Envoy can run.
 const ENVOY: &[&str] = &["envoy", "istio", "envoy-gateway", "higress", "portable"];
@@ -29,7 +44,25 @@ pub(super) fn is_gate(name: Option<&str>, wasm: &View<'_>) -> bool {
     configured || names.into_iter().any(named)
 }
 
+/// Returns whether another filter contains the gate.
+pub(super) fn contains_gate(filter: &View<'_>) -> bool {
+    filter.find(&[WASM]).iter().any(|wasm| is_gate(None, wasm))
+        || filter.find(&[module::FILTER]).iter().any(|filter| module::is_gate(None, filter))
+}
+
 impl<'a> Check<'a> {
+    /// Checks the configuration of a filter if the filter is the gate, as a Wasm filter or as a dynamic module.
+    pub(super) fn checked_gate(&mut self, name: Option<&str>, config: &View<'a>) -> Option<Gate<'a>> {
+        let (type_name, content) = config.open();
+        if type_name.ends_with(WASM) && is_gate(name, &content) {
+            Some(self.gate(&content))
+        } else if type_name.ends_with(module::FILTER) && module::is_gate(name, &content) {
+            Some(self.module(&content))
+        } else {
+            None
+        }
+    }
+
     /// Checks the Wasm filter that is the gate.
     pub(super) fn gate(&mut self, wasm: &View<'a>) -> Gate<'a> {
         let config = wasm.get("config").unwrap_or_else(|| wasm.clone());
@@ -45,8 +78,8 @@ impl<'a> Check<'a> {
                 self.add(Code::BodyNeverComes, &config, message);
             }
         }
-        let gate =
-            Gate { view: config.clone(), vm_id: Some(config.text("vm_config.vm_id").unwrap_or_default()), facts };
+        let vm_id = Some(config.text("vm_config.vm_id").unwrap_or_default());
+        let gate = Gate { view: config.clone(), adapter: Adapter::Wasm, vm_id, facts };
         self.gates.push(gate.clone());
         gate
     }
@@ -170,6 +203,7 @@ impl<'a> Check<'a> {
             };
             let shares = |other: &&Gate<'a>| {
                 other.vm_id == Some(vm_id)
+                    && other.adapter == gate.adapter
                     && !apart(other.view.document.file(), gate.view.document.file())
                     && other
                         .facts
@@ -177,7 +211,7 @@ impl<'a> Check<'a> {
                         .is_some_and(|theirs| theirs.name == facts.name && theirs.version != facts.version)
             };
             if self.gates.iter().take(index).any(|other| shares(&other)) {
-                found.push(gate.view.clone());
+                found.push((gate.view.clone(), gate.adapter));
             }
         }
         let named = |gate: &&Gate<'a>| {
@@ -189,9 +223,15 @@ impl<'a> Check<'a> {
             let message = "no gate has the policy given on the command line; render that policy, or give another one";
             self.add(Code::PolicyOfAnother, &view, message);
         }
-        for view in found {
-            let message = "another gate with this `vm_id` has a different policy with the same name, so they share counters; \
-                           give each policy a different `name`";
+        for (view, adapter) in found {
+            let shared = match adapter {
+                Adapter::Module => "library",
+                Adapter::Wasm => "`vm_id`",
+            };
+            let message = format!(
+                "another gate with this {shared} has a different policy with the same name, so they share counters; give each \
+                 policy a different `name`"
+            );
             self.add(Code::StateShared, &view, message);
         }
     }

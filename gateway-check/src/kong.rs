@@ -5,7 +5,7 @@
 use super::Check;
 use super::bypass::{BypassRoute, Targets};
 use super::finding::Code;
-use super::gate::Gate;
+use super::gate::{Adapter, Gate};
 use super::policy;
 use super::view::View;
 
@@ -92,7 +92,7 @@ impl<'a> Check<'a> {
                 None
             }
         };
-        self.gates.push(Gate { view: filter.clone(), vm_id: None, facts });
+        self.gates.push(Gate { view: filter.clone(), adapter: Adapter::Wasm, vm_id: None, facts });
     }
 
     fn kong_route(&mut self, kong: &View<'a>, routed: &Routed<'a>, global: &[View<'a>]) {

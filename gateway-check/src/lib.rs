@@ -15,6 +15,7 @@ mod finding;
 mod gate;
 mod kong;
 mod kubernetes;
+mod module;
 mod plugin;
 mod policy;
 mod report;

@@ -4,7 +4,7 @@
 use super::Check;
 use super::bypass::{BypassRoute, Targets};
 use super::finding::Code;
-use super::gate::Gate;
+use super::gate::{Adapter, Gate};
 use super::policy::{self, Facts};
 use super::view::View;
 use super::world::Object;
@@ -121,7 +121,7 @@ impl<'a> Check<'a> {
         self.holds(wasm, &known);
         self.environment(wasm, &known);
         let facts = known.into_iter().next();
-        self.gates.push(Gate { view: wasm.clone(), vm_id: None, facts });
+        self.gates.push(Gate { view: wasm.clone(), adapter: Adapter::Wasm, vm_id: None, facts });
     }
 
     /// Checks Higress's rules: which of them disable the gate, and for which requests.
@@ -246,6 +246,6 @@ impl<'a> Check<'a> {
                 self.add(Code::SecretNotPassed, wasm, message);
             }
         }
-        self.gates.push(Gate { view: wasm.clone(), vm_id: None, facts });
+        self.gates.push(Gate { view: wasm.clone(), adapter: Adapter::Wasm, vm_id: None, facts });
     }
 }

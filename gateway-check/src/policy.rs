@@ -86,15 +86,24 @@ pub(super) fn is_policy(value: &Value) -> bool {
     }
 }
 
+/// Returns the text of a value, which is text or the data itself.
+pub(super) fn text(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        value => value.to_string(),
+    }
+}
+
 impl<'a> Check<'a> {
     /// Compiles the policy at this place, which is text or the policy itself, and reports what does not fit the gateway.
     /// `gateways` are the values of `gateway` that fit.
     pub(super) fn policy(&mut self, view: &View<'a>, gateways: &[&str]) -> Option<Facts> {
-        let text = match view.value {
-            Value::String(text) => text.clone(),
-            value => value.to_string(),
-        };
-        if !serde_json::from_str::<Value>(&text).is_ok_and(|value| value.is_object()) {
+        self.policy_text(view, &text(view.value), gateways)
+    }
+
+    /// Does the same for a policy that is a part of the value at this place.
+    pub(super) fn policy_text(&mut self, view: &View<'a>, text: &str, gateways: &[&str]) -> Option<Facts> {
+        if !serde_json::from_str::<Value>(text).is_ok_and(|value| value.is_object()) {
             self.add(
                 Code::PolicyWrong,
                 view,

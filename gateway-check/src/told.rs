@@ -2,6 +2,7 @@
 
 use super::Check;
 use super::finding::Code;
+use super::gate::{Adapter, Gate};
 use super::view::View;
 
 /// Headers whose values must not appear in a log, in lower case.
@@ -104,7 +105,10 @@ impl<'a> Check<'a> {
         let is_read = bootstrap.get("stats_sinks").or_else(|| bootstrap.get("admin"));
         let tags = bootstrap.each("stats_config.stats_tags");
         let ours = tags.iter().any(|tag| tag.text("regex").is_some_and(|regex| regex.contains("callgate")));
-        let has_gate = self.gates.iter().any(|gate| std::ptr::eq(gate.view.document, bootstrap.document));
+        // The metrics of a dynamic module have labels without tags.
+        let is_tagged =
+            |gate: &Gate<'_>| gate.adapter == Adapter::Wasm && std::ptr::eq(gate.view.document, bootstrap.document);
+        let has_gate = self.gates.iter().any(is_tagged);
         if let Some(place) = is_read.filter(|_| has_gate && !ours) {
             let message = "without `stats_tags`, each outcome and reason is a metric with another name, which dashboards do not \
                            find; write those of `envoy/envoy.yaml` into `stats_config`";

@@ -40,11 +40,11 @@ pub(super) struct Arguments {
     /// A label of the workloads that the filter applies to (istio); can be given several times
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
-    /// The `Gateway` that the filter applies to (envoy-gateway)
+    /// The `Gateway` that the filter applies to (form `extension-policy`)
     #[arg(long, value_name = "NAME", default_value = "eg")]
     target: String,
-    /// Print everything that the gateway needs, not only the filter: a complete configuration for envoy, further resources for
-    /// envoy-gateway
+    /// Print everything that the gateway needs, not only the filter: a complete configuration for envoy and envoy-module, further
+    /// resources for the form `extension-policy`
     #[arg(long)]
     full: bool,
 }
@@ -56,7 +56,7 @@ pub(super) fn gateways() -> Vec<&'static str> {
 /// Prints the configuration.
 pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let form = form(arguments)?;
-    let loaded = policy::load_for(&arguments.policy, form.gateway())?;
+    let loaded = policy::load_for(&arguments.policy, form.gateway(&arguments.gateway))?;
     let setting = Setting {
         module: arguments.module.clone(),
         sha256: arguments.sha256.clone(),

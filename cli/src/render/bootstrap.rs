@@ -1,4 +1,5 @@
-//! A complete bootstrap of Envoy: `envoy/envoy.yaml` with the filter, the hosts, the buffer and the clusters that the policy needs.
+//! A complete bootstrap of Envoy: `envoy/envoy.yaml`, or `envoy/module/envoy.yaml`, with the filter, the hosts, the buffer and the clusters
+//! that the policy needs.
 
 use serde_json::Value;
 
@@ -13,6 +14,17 @@ const TOP: &str = "\
 #   envoy --config-path envoy.yaml
 #
 # Change these: the addresses, the path of callgate.wasm, and the examples: the origin that may send preflight requests, the routes of
+# streams, and the virtual host without the filter.
+
+";
+
+/// The same with the dynamic module.
+const MODULE_TOP: &str = "\
+# Envoy 1.38 or newer with Callgate as a dynamic module in front of one API, as `callgate render POLICY --for envoy-module --full` prints it.
+#
+#   envoy --config-path envoy.yaml
+#
+# Change these: the addresses, the path of the module, and the examples: the origin that may send preflight requests, the routes of
 # streams, and the virtual host without the filter.
 
 ";
@@ -47,7 +59,7 @@ const OTHER_DOMAIN: &str = "www.example.com";
 /// Returns the bootstrap.
 pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, String> {
     let filter = super::yaml(&envoy::filter(loaded, setting)?)?;
-    let text = Cut::new(shipped::configuration()?, FILTER)?.replaced(&filter);
+    let text = Cut::new(shipped::of(loaded).configuration()?, FILTER)?.replaced(&filter);
     let hosts = loaded.document.value().get("hosts").cloned().unwrap_or_default();
     let text = Cut::new(&text, DOMAINS)?.replaced(&format!("domains: {hosts}"));
     let text = match loaded.policy.largest_held_body() {
@@ -86,5 +98,6 @@ pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, St
     } else {
         text
     };
-    Ok(format!("{TOP}{text}"))
+    let top = if super::is_module(loaded) { MODULE_TOP } else { TOP };
+    Ok(format!("{top}{text}"))
 }

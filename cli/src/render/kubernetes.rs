@@ -2,11 +2,13 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Setting, envoy, fetched, policy, tls};
+use super::{Setting, envoy, fetched, is_module, policy, tls};
 use callgate_kit::policy::Loaded;
 
 /// A placeholder registry that does not exist. Users replace it with their own.
 const IMAGE: &str = concat!("registry.example.com/callgate:", env!("CARGO_PKG_VERSION"));
+/// The same for an image with the file of the dynamic module.
+const MODULE_IMAGE: &str = concat!("registry.example.com/callgate-module:", env!("CARGO_PKG_VERSION"));
 
 /// Returns Istio's `WasmPlugin`.
 pub(super) fn wasm_plugin(loaded: &Loaded, setting: &Setting) -> Value {
@@ -128,6 +130,20 @@ pub(super) fn envoy_filter(loaded: &Loaded, setting: &Setting) -> Result<Value, 
 
 /// Returns Envoy Gateway's resource for a whole `Gateway`.
 pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
+    let mut spec = Map::new();
+    spec.insert("targetRefs".to_owned(), targets(setting));
+    if is_module(loaded) {
+        let config = envoy::module_configuration(loaded);
+        let module = json!({ "name": "callgate", "filterName": "callgate", "config": config });
+        spec.insert("dynamicModule".to_owned(), json!([module]));
+    } else {
+        spec.insert("wasm".to_owned(), json!([extension(loaded, setting)]));
+    }
+    resource("gateway.envoyproxy.io/v1alpha1", "EnvoyExtensionPolicy", namespace(setting, "default"), spec)
+}
+
+/// Returns an entry of `wasm` in Envoy Gateway's resource.
+fn extension(loaded: &Loaded, setting: &Setting) -> Value {
     let image = setting.module.as_deref().unwrap_or(IMAGE);
     let mut code = Map::new();
     code.insert("type".to_owned(), json!("Image"));
@@ -146,10 +162,7 @@ pub(super) fn extension_policy(loaded: &Loaded, setting: &Setting) -> Value {
     if let Some(wasm) = wasm.as_object_mut().filter(|_| !loaded.secrets.is_empty()) {
         wasm.insert("env".to_owned(), json!({ "hostKeys": loaded.secrets }));
     }
-    let mut spec = Map::new();
-    spec.insert("targetRefs".to_owned(), targets(setting));
-    spec.insert("wasm".to_owned(), json!([wasm]));
-    resource("gateway.envoyproxy.io/v1alpha1", "EnvoyExtensionPolicy", namespace(setting, "default"), spec)
+    wasm
 }
 
 /// Returns Istio's resources for the servers from which the filter fetches documents.
@@ -163,7 +176,7 @@ pub(super) fn mcp_bridge(loaded: &Loaded, setting: &Setting) -> Option<Value> {
 }
 
 /// Returns Envoy Gateway's resource for a `Gateway` that writes the record into the access log, and has the clusters from which the
-/// filter fetches documents. `members` is a line of the log.
+/// filter fetches documents. For the dynamic module, it also registers the module. `members` is a line of the log.
 pub(super) fn envoy_proxy(loaded: &Loaded, setting: &Setting, members: &Value) -> Value {
     let log = json!({ "settings": [{
         "format": { "type": "JSON", "json": members },
@@ -179,7 +192,45 @@ pub(super) fn envoy_proxy(loaded: &Loaded, setting: &Setting, members: &Value) -
         let patches: Vec<Value> = clusters.into_iter().map(add).collect();
         spec.insert("bootstrap".to_owned(), json!({ "type": "JSONPatch", "jsonPatches": patches }));
     }
+    if is_module(loaded) {
+        spec.extend(registered_module(loaded, setting));
+    }
     resource("gateway.envoyproxy.io/v1alpha1", "EnvoyProxy", namespace(setting, "default"), spec)
+}
+
+/// Returns the parts of an `EnvoyProxy` that register the dynamic module, mount its file, and set the environment variables of the
+/// policy's secrets from a `Secret` with the same names.
+fn registered_module(loaded: &Loaded, setting: &Setting) -> Map<String, Value> {
+    const FOLDER: &str = "/etc/callgate";
+    let image = setting.module.as_deref().unwrap_or(MODULE_IMAGE);
+    let image = image.strip_prefix("oci://").unwrap_or(image);
+    let digest = setting.sha256.as_ref().map(|digest| format!("@sha256:{digest}")).unwrap_or_default();
+    let variable =
+        |name: &String| json!({ "name": name, "valueFrom": { "secretKeyRef": { "name": "callgate", "key": name } } });
+    let mut container = Map::new();
+    container.insert("volumeMounts".to_owned(), json!([{ "name": "callgate", "mountPath": FOLDER, "readOnly": true }]));
+    if !loaded.secrets.is_empty() {
+        container.insert("env".to_owned(), loaded.secrets.iter().map(variable).collect());
+    }
+    let volume = json!({ "name": "callgate", "image": { "reference": format!("{image}{digest}") } });
+    let mut parts = Map::new();
+    parts.insert(
+        "dynamicModules".to_owned(),
+        json!([{
+            "name": "callgate",
+            // This is not the default. Without it, an update can unload the module, and its limits and accepted signatures with it.
+            "doNotClose": true,
+            "source": { "type": "Local", "local": { "path": format!("{FOLDER}/{}", envoy::LIBRARY) } },
+        }]),
+    );
+    parts.insert(
+        "provider".to_owned(),
+        json!({
+            "type": "Kubernetes",
+            "kubernetes": { "envoyDeployment": { "container": container, "pod": { "volumes": [volume] } } },
+        }),
+    );
+    parts
 }
 
 /// Returns Istio's resource that lets proxies validate the certificates of clients; `None` if the policy needs none.

@@ -2,7 +2,7 @@
 //! and `kong/` with it.
 //!
 //! Each gateway has a module that describes its configuration as data. A library converts the data to YAML. Only a complete bootstrap of
-//! Envoy starts from text, `envoy/envoy.yaml`, because users need its comments.
+//! Envoy starts from text, `envoy/envoy.yaml` or `envoy/module/envoy.yaml`, because users need its comments.
 
 mod bootstrap;
 mod envoy;
@@ -23,9 +23,9 @@ use callgate_kit::policy::Loaded;
 /// What may be written for a gateway.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum Form {
-    /// `envoy`: an entry of `http_filters`, to paste
+    /// `envoy`, `envoy-module`: an entry of `http_filters`, to paste
     Filter,
-    /// `envoy`: a file for a filter that Envoy discovers (ECDS)
+    /// `envoy`, `envoy-module`: a file for a filter that Envoy discovers (ECDS)
     Ecds,
     /// `istio`: a `WasmPlugin`
     WasmPlugin,
@@ -33,7 +33,7 @@ pub enum Form {
     TrafficExtension,
     /// `istio`: an `EnvoyFilter`, which supports more settings than the others
     EnvoyFilter,
-    /// `envoy-gateway`: an `EnvoyExtensionPolicy`
+    /// `envoy-gateway`, `envoy-module`: an `EnvoyExtensionPolicy`
     ExtensionPolicy,
     /// `higress`: a `WasmPlugin` of Higress
     HigressPlugin,
@@ -48,9 +48,13 @@ pub enum Form {
     KongMeta,
 }
 
+/// The name in a policy of Envoy with the dynamic module.
+const MODULE: &str = "envoy-module";
+
 /// The supported gateways by their names in a policy, with the forms of each; the first form is the default.
-pub const GATEWAYS: [(&str, &[Form]); 5] = [
+pub const GATEWAYS: [(&str, &[Form]); 6] = [
     ("envoy", &[Form::Filter, Form::Ecds]),
+    (MODULE, &[Form::Filter, Form::Ecds, Form::ExtensionPolicy]),
     ("istio", &[Form::WasmPlugin, Form::TrafficExtension, Form::EnvoyFilter]),
     ("envoy-gateway", &[Form::ExtensionPolicy]),
     ("higress", &[Form::HigressPlugin]),
@@ -91,16 +95,13 @@ impl Default for Setting {
 }
 
 impl Form {
-    /// Returns the value of `gateway` that the policy must have. An `EnvoyFilter` can use every setting of Istio's Envoy, so it
-    /// needs `envoy`.
+    /// Returns the value of `gateway` that the policy must have for this form of the gateway `named`. An `EnvoyFilter` can use every
+    /// setting of Istio's Envoy, so it needs `envoy`.
     #[must_use]
-    pub fn gateway(self) -> &'static str {
+    pub fn gateway(self, named: &str) -> &str {
         match self {
-            Self::Filter | Self::Ecds | Self::EnvoyFilter => "envoy",
-            Self::WasmPlugin | Self::TrafficExtension => "istio",
-            Self::ExtensionPolicy => "envoy-gateway",
-            Self::HigressPlugin => "higress",
-            Self::KongYml | Self::KongConf | Self::KongMeta => "kong",
+            Self::EnvoyFilter => "envoy",
+            _ => named,
         }
     }
 }
@@ -140,13 +141,12 @@ fn full(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String
                 return Err(shared);
             }
             let policy = configuration(loaded, form, setting)?;
-            let proxy = yaml(&kubernetes::envoy_proxy(loaded, setting, &shipped::members()?))?;
+            let proxy = yaml(&kubernetes::envoy_proxy(loaded, setting, &shipped::of(loaded).members()?))?;
             let paths = yaml(&kubernetes::client_traffic_policy(loaded, setting))?;
             Ok([policy, proxy, paths].join("---\n"))
         }
         _ => Err(
-            "`--full` is for `--for envoy --as filter` and `--for envoy-gateway`; without it, comments list what the \
-                  gateway also needs"
+            "`--full` is for the forms `filter` and `extension-policy`; without it, comments list what the gateway also needs"
                 .to_owned(),
         ),
     }
@@ -166,12 +166,17 @@ pub(crate) fn yaml(value: &Value) -> Result<String, String> {
     }
 }
 
+/// Returns whether the policy is for the dynamic module instead of the Wasm filter.
+fn is_module(loaded: &Loaded) -> bool {
+    policy(loaded).get("gateway").and_then(Value::as_str) == Some(MODULE)
+}
+
 /// Returns the policy as data, for gateways that convert it to JSON themselves.
 fn policy(loaded: &Loaded) -> &Value {
     loaded.document.value()
 }
 
-/// Returns the policy as a string, for gateways that pass it on as a string.
-fn json(loaded: &Loaded) -> Result<String, String> {
-    escape::json(policy(loaded)).map_err(|error| format!("cannot be written as JSON: {error}"))
+/// Returns a value as JSON, for gateways that pass it on as a string.
+fn text(value: &Value) -> Result<String, String> {
+    escape::json(value).map_err(|error| format!("cannot be written as JSON: {error}"))
 }

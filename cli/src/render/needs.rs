@@ -63,23 +63,27 @@ pub(super) fn comments(loaded: &Loaded, form: Form, setting: &Setting) -> Result
 }
 
 fn envoy(loaded: &Loaded) -> Result<Comments, String> {
-    let mut comments = Comments::new(
-        "What Envoy also needs. `callgate render POLICY --for envoy --full` prints a complete configuration with it. Otherwise remove `# `\n\
-         at the start of these lines, and move each part to the place that its comment names.",
-    );
-    comments.add(
-        "At the top of the bootstrap: labels for the filter's counters, `callgate_decisions{outcome=\"deny\",reason=\"token_expired\"}`.\n\
-         Without this, outcome and reason are parts of the name.",
-        &shipped::stats_config()?,
-    );
+    let is_module = super::is_module(loaded);
+    let gateway = if is_module { super::MODULE } else { "envoy" };
+    let mut comments = Comments::new(&format!(
+        "What Envoy also needs. `callgate render POLICY --for {gateway} --full` prints a complete configuration with it. Otherwise remove `# `\n\
+         at the start of these lines, and move each part to the place that its comment names."
+    ));
+    if !is_module {
+        comments.add(
+            "At the top of the bootstrap: labels for the filter's counters, `callgate_decisions{outcome=\"deny\",reason=\"token_expired\"}`.\n\
+             Without this, outcome and reason are parts of the name.",
+            &shipped::WASM.stats_config()?,
+        );
+    }
     comments.add(
         "In the `HttpConnectionManager`, next to `http_filters`: the decision record in the access log.",
-        &shipped::access_log()?,
+        &shipped::of(loaded).access_log()?,
     );
     comments.add(
         "In each virtual host that does not use Callgate. List its domains one by one: `*` would also match every spelling of the API's\n\
          name that Envoy reads as another host.",
-        &shipped::disabled()?,
+        &shipped::of(loaded).disabled()?,
     );
     let clusters = fetched::clusters(loaded);
     if !clusters.is_empty() {
@@ -120,7 +124,7 @@ fn istio(loaded: &Loaded, form: Form, setting: &Setting) -> Result<Comments, Str
         "In the bootstrap of the proxy: labels for the filter's counters. Without this, outcome and reason are parts of the name, such as\n\
          `callgate_decisions_deny_token_expired`. Istio 1.21 and newer ignore an `EnvoyFilter` for `BOOTSTRAP`, so this requires a custom\n\
          bootstrap.",
-        &shipped::stats_config()?,
+        &shipped::WASM.stats_config()?,
     );
     // The patches of an `EnvoyFilter` include the clusters.
     if form != Form::EnvoyFilter {
@@ -171,17 +175,24 @@ fn mesh() -> Result<Value, String> {
     Ok(json!({
         "accessLogFile": "/dev/stdout",
         "accessLogEncoding": "JSON",
-        "accessLogFormat": shipped::members()?.to_string(),
+        "accessLogFormat": shipped::WASM.members()?.to_string(),
     }))
 }
 
 fn envoy_gateway(loaded: &Loaded, setting: &Setting) -> Result<Comments, String> {
-    let mut comments = Comments::new(
-        "What Envoy Gateway also needs: further resources, which `callgate render POLICY --for envoy-gateway --full` prints. Or remove\n\
-         `# ` at the start of these lines.",
-    );
+    let is_module = super::is_module(loaded);
+    let gateway = if is_module { "envoy-module --as extension-policy" } else { "envoy-gateway" };
+    let mut comments = Comments::new(&format!(
+        "What Envoy Gateway also needs: further resources, which `callgate render POLICY --for {gateway} --full` prints. Or remove\n\
+         `# ` at the start of these lines."
+    ));
     let mut proxy =
         "The decision record in the access log. `infrastructure.parametersRef` of the `Gateway` must name this resource.".to_owned();
+    if is_module {
+        proxy += "\nIt registers the module, and mounts the file: here from an image, which requires Kubernetes 1.33. Any other volume with the\n\
+                  file works too. Never register a module with `type: Remote`: if a download fails, every request passes without Callgate.\n\
+                  Without `doNotClose: true`, an update can unload the module, and its limits and accepted signatures with it.";
+    }
     if !fetched::hosts(loaded).is_empty() {
         proxy += "\nIts bootstrap has the servers from which the filter fetches the keys of issuers. Whoever answers in place of one chooses\n\
                   the keys that the gate trusts: `trusted_ca` names the authorities of the system. A `Backend` with a `BackendTLSPolicy`\n\
@@ -197,17 +208,20 @@ fn envoy_gateway(loaded: &Loaded, setting: &Setting) -> Result<Comments, String>
         clients += &format!("\nThis is not enough: {shared}.");
     }
     let resources = [
-        (&*proxy, kubernetes::envoy_proxy(loaded, setting, &shipped::members()?)),
+        (&*proxy, kubernetes::envoy_proxy(loaded, setting, &shipped::of(loaded).members()?)),
         (&*clients, kubernetes::client_traffic_policy(loaded, setting)),
     ];
     for (explanation, resource) in resources {
         add_resources(&mut comments, explanation, &[resource])?;
     }
+    if !is_module {
+        comments.explain(
+            "\nLabels for the filter's counters: `stats_config`, as `callgate render POLICY --for envoy` prints it, in `bootstrap` of the\n\
+             `EnvoyProxy`. Without it, outcome and reason are parts of the name, such as `callgate_decisions_deny_token_expired`.",
+        );
+    }
     comments.explain(
-        "\nLabels for the filter's counters: `stats_config`, as `callgate render POLICY --for envoy` prints it, in `bootstrap` of the\n\
-         `EnvoyProxy`. Without it, outcome and reason are parts of the name, such as `callgate_decisions_deny_token_expired`.\n\
-         \n\
-         For hosts without Callgate, use another `Gateway`, or one policy for each `HTTPRoute` that uses Callgate.",
+        "\nFor hosts without Callgate, use another `Gateway`, or one policy for each `HTTPRoute` that uses Callgate.",
     );
     Ok(comments)
 }

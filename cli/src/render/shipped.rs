@@ -1,5 +1,5 @@
 //! The source of everything that `callgate render` prints next to the filter: `envoy/envoy.yaml`, the configuration that users copy and
-//! that tests start.
+//! that tests start, and `envoy/module/envoy.yaml` for the dynamic module.
 //!
 //! This module takes parts out of the text instead of the value, because the comments in it are for users too. It must not contain
 //! separate configuration.
@@ -7,8 +7,20 @@
 use serde_json::{Map, Value};
 
 use callgate_kit::document;
+use callgate_kit::policy::Loaded;
 
-const TEXT: &str = include_str!("../../../envoy/envoy.yaml");
+/// A configuration that users copy.
+pub(super) struct Shipped(&'static str);
+
+/// The configuration with the Wasm filter.
+pub(super) static WASM: Shipped = Shipped(include_str!("../../../envoy/envoy.yaml"));
+/// The configuration with the dynamic module.
+static MODULE: Shipped = Shipped(include_str!("../../../envoy/module/envoy.yaml"));
+
+/// Returns the configuration with the same kind of filter as the policy has.
+pub(super) fn of(loaded: &Loaded) -> &'static Shipped {
+    if super::is_module(loaded) { &MODULE } else { &WASM }
+}
 
 /// A text in three parts: the lines of a block, and the lines before and after it.
 pub(super) struct Cut<'t> {
@@ -23,7 +35,7 @@ impl<'t> Cut<'t> {
     pub(super) fn new(text: &'t str, first: &str) -> Result<Self, String> {
         let lines: Vec<&str> = text.lines().collect();
         let start = lines.iter().position(|line| line.trim_start() == first);
-        let start = start.ok_or_else(|| format!("`envoy/envoy.yaml` has no line `{first}`"))?;
+        let start = start.ok_or_else(|| format!("the shipped configuration has no line `{first}`"))?;
         let (before, rest) = lines.split_at(start);
         let own = rest.first().map_or(0, |line| indentation(line));
         // The items of a list can have the same indentation as the field that contains them.
@@ -63,43 +75,46 @@ fn indentation(line: &str) -> usize {
     line.len() - line.trim_start().len()
 }
 
-/// Returns the configuration without the comment at its top, which describes the file.
-pub(super) fn configuration() -> Result<&'static str, String> {
-    let (_, configuration) = TEXT.split_once("\n\n").ok_or("`envoy/envoy.yaml` has no comment at its top")?;
-    Ok(configuration)
-}
+impl Shipped {
+    /// Returns the configuration without the comment at its top, which describes the file.
+    pub(super) fn configuration(&self) -> Result<&'static str, String> {
+        let (_, configuration) =
+            self.0.split_once("\n\n").ok_or("the shipped configuration has no comment at its top")?;
+        Ok(configuration)
+    }
 
-/// Returns the field `stats_config` of the bootstrap.
-pub(super) fn stats_config() -> Result<String, String> {
-    Ok(Cut::new(configuration()?, "stats_config:")?.block())
-}
+    /// Returns the field `stats_config` of the bootstrap. The metrics of the dynamic module have labels without it.
+    pub(super) fn stats_config(&self) -> Result<String, String> {
+        Ok(Cut::new(self.configuration()?, "stats_config:")?.block())
+    }
 
-/// Returns the field `access_log` of the connection manager.
-pub(super) fn access_log() -> Result<String, String> {
-    Ok(Cut::new(configuration()?, "access_log:")?.block())
-}
+    /// Returns the field `access_log` of the connection manager.
+    pub(super) fn access_log(&self) -> Result<String, String> {
+        Ok(Cut::new(self.configuration()?, "access_log:")?.block())
+    }
 
-/// Returns the field `typed_per_filter_config` of a virtual host without the filter.
-pub(super) fn disabled() -> Result<String, String> {
-    let host = Cut::new(configuration()?, "- name: website")?.block();
-    Ok(Cut::new(&host, "typed_per_filter_config:")?.block())
-}
+    /// Returns the field `typed_per_filter_config` of a virtual host without the filter.
+    pub(super) fn disabled(&self) -> Result<String, String> {
+        let host = Cut::new(self.configuration()?, "- name: website")?.block();
+        Ok(Cut::new(&host, "typed_per_filter_config:")?.block())
+    }
 
-/// Returns the members of a line in the access log with their format operators, for gateways whose format is a mapping.
-///
-/// The shipped format is a JSON object as text, in which some operators are not in quotes. In a mapping, the record is a string.
-pub(super) fn members() -> Result<Value, String> {
-    const FORMAT: &str = "/access_log/0/typed_config/log_format/text_format_source/inline_string";
-    let read = document::parse("access_log", access_log()?.as_bytes()).map_err(|wrong| wrong.to_string())?;
-    let format = read.value().pointer(FORMAT).and_then(Value::as_str);
-    let format = format.ok_or_else(|| format!("`envoy/envoy.yaml` has no `{FORMAT}`"))?;
-    let members = format.trim().trim_start_matches('{').trim_end_matches('}').split(',');
-    let members = members.map(|member| -> Result<(String, Value), String> {
-        let (name, operator) = member.split_once(':').ok_or_else(|| format!("`{member}` is not a member"))?;
-        let operator = operator.trim_matches(['"', '[', ']']);
-        Ok((name.trim().trim_matches('"').to_owned(), Value::from(operator)))
-    });
-    members.collect::<Result<Map<_, _>, _>>().map(Value::Object)
+    /// Returns the members of a line in the access log with their format operators, for gateways whose format is a mapping.
+    ///
+    /// The shipped format is a JSON object as text, in which some operators are not in quotes. In a mapping, the record is a string.
+    pub(super) fn members(&self) -> Result<Value, String> {
+        const FORMAT: &str = "/access_log/0/typed_config/log_format/text_format_source/inline_string";
+        let read = document::parse("access_log", self.access_log()?.as_bytes()).map_err(|wrong| wrong.to_string())?;
+        let format = read.value().pointer(FORMAT).and_then(Value::as_str);
+        let format = format.ok_or_else(|| format!("the shipped configuration has no `{FORMAT}`"))?;
+        let members = format.trim().trim_start_matches('{').trim_end_matches('}').split(',');
+        let members = members.map(|member| -> Result<(String, Value), String> {
+            let (name, operator) = member.split_once(':').ok_or_else(|| format!("`{member}` is not a member"))?;
+            let operator = operator.trim_matches(['"', '[', ']']);
+            Ok((name.trim().trim_matches('"').to_owned(), Value::from(operator)))
+        });
+        members.collect::<Result<Map<_, _>, _>>().map(Value::Object)
+    }
 }
 
 #[cfg(test)]
@@ -124,14 +139,21 @@ mod tests {
 
     #[test]
     fn members_are_those_of_the_access_log_format() {
-        let members = members().unwrap();
+        let members = WASM.members().unwrap();
         assert_eq!(members["callgate"], json!("%FILTER_STATE(wasm.callgate:PLAIN)%"));
         assert_eq!(members["status"], json!("%RESPONSE_CODE%"));
-        let log = access_log().unwrap();
+        let log = WASM.access_log().unwrap();
         for (name, operator) in members.as_object().unwrap() {
             let operator = operator.as_str().unwrap();
             assert!(operator.starts_with('%') && operator.ends_with('%'), "{name}: {operator}");
             assert!(log.contains(&format!("\"{name}\":")) && log.contains(operator), "{name}: {operator}");
         }
+    }
+
+    #[test]
+    fn both_adapters_have_the_same_access_log_and_hosts_without_the_filter() {
+        assert_eq!(MODULE.access_log().unwrap(), WASM.access_log().unwrap());
+        assert_eq!(MODULE.disabled().unwrap(), WASM.disabled().unwrap());
+        assert!(MODULE.stats_config().is_err(), "its metrics have labels");
     }
 }

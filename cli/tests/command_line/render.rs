@@ -86,13 +86,15 @@ audit: { log: { allow: false, deny: true } }
 }
 
 /// The files that `callgate render` generated, with the arguments of each.
-const SHIPPED: [(&str, &str); 10] = [
+const SHIPPED: [(&str, &str); 12] = [
     ("envoy/ecds-callgate.yaml", "--for envoy --as ecds"),
+    ("envoy/module/ecds-callgate.yaml", "--for envoy-module --as ecds"),
     ("envoy/istio/wasm-plugin.yaml", "--for istio --sha256 DIGEST"),
     ("envoy/istio/wasm-plugin-sidecar.yaml", "--for istio --sidecar --sha256 DIGEST"),
     ("envoy/istio/traffic-extension.yaml", "--for istio --as traffic-extension --sha256 DIGEST"),
     ("envoy/istio/envoy-filter.yaml", "--for istio --as envoy-filter --sha256 DIGEST"),
     ("envoy/envoy-gateway/extension-policy.yaml", "--for envoy-gateway --sha256 DIGEST"),
+    ("envoy/envoy-gateway/module.yaml", "--for envoy-module --as extension-policy --full --sha256 DIGEST"),
     ("envoy/higress/wasm-plugin.yaml", "--for higress --sha256 DIGEST"),
     ("kong/kong.yml", "--for kong"),
     ("kong/kong.conf", "--for kong --as kong.conf"),
@@ -163,10 +165,77 @@ fn filter_in_the_envoy_files_matches_the_rendered_output() {
     }
 }
 
+/// Finds the gate as a dynamic module anywhere in a file for Envoy.
+fn module(value: &Value) -> Option<&Value> {
+    match value {
+        Value::Object(fields) if fields.contains_key("dynamic_module_config") => Some(value),
+        Value::Object(fields) => fields.values().find_map(module),
+        Value::Array(items) => items.iter().find_map(module),
+        _ => None,
+    }
+}
+
+/// Returns the configuration that a dynamic module has as text.
+fn module_configuration(value: &Value) -> Value {
+    json(module(value).unwrap()["filter_config"]["value"].as_str().unwrap())
+}
+
+/// Returns the policy in the configuration of a dynamic module.
+fn module_policy(value: &Value) -> Value {
+    let configuration = module_configuration(value);
+    configuration.get("policy").cloned().unwrap_or(configuration)
+}
+
+#[test]
+fn the_dynamic_module_may_read_only_the_variables_that_the_policy_names() {
+    let rendered = |policy: &str| parsed(&callgate(&format!("render {policy} --for envoy-module")).fine());
+    let shared = rendered("envoy/policy.yaml");
+    assert_eq!(module_configuration(&shared)["environment"], serde_json::json!(["CALLGATE_TABLES_KEY"]));
+    assert_eq!(module_policy(&shared)["callgate"], "v1");
+    let none = module_configuration(&rendered("examples/quickstart/policy.yaml"));
+    assert_eq!((&none["callgate"], none.get("environment")), (&"v1".into(), None));
+}
+
+#[test]
+fn dynamic_module_in_the_envoy_files_matches_the_rendered_output() {
+    for path in ["envoy/module/envoy.yaml", "envoy/module/lds-listeners.yaml"] {
+        let written = parsed(&shipped(path));
+        let policy = file(&path.replace('/', "-"), module_policy(&written).to_string());
+        let rendered = parsed(&callgate(&format!("render {policy} --for envoy-module")).fine());
+        let [written, rendered] = [&written, &rendered].map(|value| {
+            let mut gate = module(value).unwrap().clone();
+            gate["filter_config"]["value"] = module_configuration(value);
+            gate
+        });
+        assert_eq!(written, rendered, "{path}");
+        assert_eq!(written["dynamic_module_config"]["do_not_close"], true, "{path}");
+    }
+}
+
+/// Envoy does not load another file from the path of a library that is in use.
+#[test]
+fn the_name_of_the_library_has_the_version() {
+    let policy = "envoy/policy.yaml";
+    let library = |arguments: &str| {
+        let printed = callgate(&format!("render {policy} --for envoy-module {arguments}")).fine();
+        let gate = module(&parsed(&printed)).unwrap().clone();
+        at(&gate, "/dynamic_module_config/module").clone()
+    };
+    let versioned = format!("/etc/envoy/libcallgate-{}.so", env!("CARGO_PKG_VERSION"));
+    for arguments in ["", "--as ecds", "--full"] {
+        assert_eq!(library(arguments), serde_json::json!({ "local": { "filename": versioned } }), "{arguments}");
+    }
+    let own = serde_json::json!({ "local": { "filename": "/opt/libcallgate.so" } });
+    assert_eq!(library("--module /opt/libcallgate.so"), own);
+}
+
 #[test]
 fn sets_the_policy_gateway_to_the_named_one() {
     for (arguments, place, gateway) in [
         ("envoy", "/0/typed_config/config/configuration/value", "envoy"),
+        ("envoy-module", "/0/typed_config/filter_config/value", "envoy-module"),
+        ("envoy-module --as ecds", "/resources/0/typed_config/filter_config/value", "envoy-module"),
+        ("envoy-module --as extension-policy", "/spec/dynamicModule/0/config", "envoy-module"),
         ("istio", "/spec/pluginConfig", "istio"),
         ("istio --as traffic-extension", "/spec/wasm/pluginConfig", "istio"),
         // An `EnvoyFilter` can use every setting of Istio's Envoy.
@@ -183,6 +252,8 @@ fn sets_the_policy_gateway_to_the_named_one() {
         let read = document::parse(arguments, text.as_bytes()).unwrap();
         let policy = read.value().pointer(place).unwrap();
         let policy = policy.as_str().map_or_else(|| policy.clone(), json);
+        // The dynamic module gets the policy with the variables that it may read.
+        let policy = policy.get("policy").cloned().unwrap_or(policy);
         assert_eq!(policy["gateway"], gateway, "{arguments}");
         // Apart from the gateway, it is the policy.
         let written = document::parse("policy", shipped("envoy/policy.yaml").as_bytes()).unwrap();
@@ -312,6 +383,50 @@ fn full_output_for_the_shipped_policy_is_the_shipped_envoy_yaml() {
 }
 
 #[test]
+fn full_output_for_the_shipped_module_policy_is_the_shipped_module_configuration() {
+    let text = shipped("envoy/module/envoy.yaml");
+    let written = parsed(&text);
+    let policy = file("full-module-shipped.yaml", module_policy(&written).to_string());
+    let printed = callgate(&format!("render {policy} --for envoy-module --full")).fine();
+    let with_policy_as_json = |mut bootstrap: Value| {
+        let filters = bootstrap.pointer_mut(&format!("{MANAGER}/http_filters")).unwrap().as_array_mut().unwrap();
+        let gate = filters.iter_mut().find(|filter| filter["name"] == "callgate").unwrap();
+        let value = gate.pointer_mut("/typed_config/filter_config/value").unwrap();
+        *value = json(value.as_str().unwrap());
+        bootstrap
+    };
+    assert_eq!(with_policy_as_json(parsed(&printed)), with_policy_as_json(written));
+    for line in ["# Each line is a JSON object.", "# Event streams and WebSockets."] {
+        assert!(text.contains(line) && printed.contains(line), "{line}");
+    }
+    assert!(printed.starts_with("# Envoy 1.38 or newer with Callgate as a dynamic module"), "{printed}");
+}
+
+/// Apart from the gate and the tags that its metrics need, both files are the same.
+#[test]
+fn the_module_configuration_differs_from_the_other_one_only_in_the_gate() {
+    let without_gate = |path: &str| {
+        let mut bootstrap = parsed(&shipped(path));
+        bootstrap.as_object_mut().unwrap().remove("stats_config");
+        let filters = bootstrap.pointer_mut(&format!("{MANAGER}/http_filters")).unwrap().as_array_mut().unwrap();
+        filters.retain(|filter| filter["name"] != "callgate");
+        bootstrap
+    };
+    assert_eq!(without_gate("envoy/module/envoy.yaml"), without_gate("envoy/envoy.yaml"));
+}
+
+#[test]
+fn full_output_for_the_module_has_no_findings() {
+    for policy in ["envoy", "examples/quickstart", "examples/payments", "examples/signing"] {
+        let policy = format!("{policy}/policy.yaml");
+        let ran = callgate(&format!("render {policy} --for envoy-module --full"));
+        assert_eq!(ran.code, 0, "{policy}: {}", ran.err);
+        let path = file(&format!("full-module-{}", policy.replace('/', "-")), &ran.out);
+        assert_eq!(callgate(&format!("check --gateway {path}")).fine(), "no way around the gate found\n", "{policy}");
+    }
+}
+
+#[test]
 fn full_output_for_envoy_has_no_findings() {
     let shipped = parsed(&shipped("envoy/envoy.yaml"));
     for policy in ["envoy", "examples/quickstart", "examples/payments", "examples/signing"] {
@@ -371,6 +486,20 @@ fn comments_for_envoy_are_the_lines_of_the_shipped_file() {
 }
 
 #[test]
+fn comments_for_the_module_are_the_lines_of_the_shipped_file() {
+    let shipped = parsed(&shipped("envoy/module/envoy.yaml"));
+    for form in ["filter", "ecds"] {
+        let printed = callgate(&format!("render envoy/policy.yaml --for envoy-module --as {form}")).fine();
+        assert!(printed.contains("--for envoy-module --full"), "{printed}");
+        let parts = parsed(&uncommented(&printed));
+        // Its metrics have labels, so it needs no tags.
+        assert_eq!(parts.as_object().unwrap().len(), 2, "{parts}");
+        assert_eq!(&parts["access_log"], at(&shipped, &format!("{MANAGER}/access_log")));
+        assert_eq!(&parts["typed_per_filter_config"], at(&shipped, &format!("{HOSTS}/1/typed_per_filter_config")));
+    }
+}
+
+#[test]
 fn comments_for_other_gateways_contain_what_they_need() {
     let printed = |arguments: &str| callgate(&format!("render envoy/policy.yaml --for {arguments}")).fine();
     let record = "%FILTER_STATE(wasm.callgate:PLAIN)%";
@@ -421,12 +550,39 @@ fn full_output_for_envoy_gateway_has_the_commented_resources() {
 }
 
 #[test]
+fn full_output_for_the_module_in_envoy_gateway_registers_and_mounts_it() {
+    let digest = "ab".repeat(32);
+    let render = format!(
+        "render envoy/policy.yaml --for envoy-module --as extension-policy --target front --namespace shop --sha256 {digest} \
+         --module oci://images.example.com/module:1"
+    );
+    let full = callgate(&format!("{render} --full")).fine();
+    let resources = all_parsed(&full);
+    let kinds: Vec<_> = resources.iter().map(|resource| resource["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["EnvoyExtensionPolicy", "EnvoyProxy", "ClientTrafficPolicy"]);
+    assert_eq!(resources[0]["spec"].get("wasm"), None);
+    let (used, registered) = (at(&resources[0], "/spec/dynamicModule/0"), at(&resources[1], "/spec/dynamicModules/0"));
+    assert_eq!((&used["name"], &registered["doNotClose"]), (&registered["name"], &true.into()));
+    let deployment = at(&resources[1], "/spec/provider/kubernetes/envoyDeployment");
+    let mount = at(deployment, "/container/volumeMounts/0");
+    let path = at(registered, "/source/local/path").as_str().unwrap();
+    assert!(path.starts_with(&format!("{}/", mount["mountPath"].as_str().unwrap())), "{path}");
+    assert_eq!(mount["name"], at(deployment, "/pod/volumes/0")["name"]);
+    let image = format!("images.example.com/module:1@sha256:{digest}");
+    assert_eq!(at(deployment, "/pod/volumes/0/image/reference"), &Value::from(image));
+    assert_eq!(at(deployment, "/container/env/0/name"), "CALLGATE_TABLES_KEY");
+
+    let commented = callgate(&render).fine();
+    assert_eq!(all_parsed(&(configuration(&commented).to_owned() + &uncommented(&commented))), resources);
+    assert!(!commented.contains("stats_config"), "{commented}");
+    let path = file("full-envoy-gateway-module.yaml", &full);
+    assert_eq!(callgate(&format!("check --gateway {path}")).fine(), "no way around the gate found\n");
+}
+
+#[test]
 fn rejects_full_for_forms_without_more_to_print() {
-    for arguments in ["envoy --as ecds", "istio", "higress", "kong", "kong --as meta.json"] {
+    for arguments in ["envoy --as ecds", "envoy-module --as ecds", "istio", "higress", "kong", "kong --as meta.json"] {
         let err = callgate(&format!("render envoy/policy.yaml --for {arguments} --full")).failed(1);
-        assert!(
-            err.contains("`--full` is for `--for envoy --as filter` and `--for envoy-gateway`"),
-            "{arguments}: {err}"
-        );
+        assert!(err.contains("`--full` is for the forms `filter` and `extension-policy`"), "{arguments}: {err}");
     }
 }

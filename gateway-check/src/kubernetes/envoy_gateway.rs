@@ -3,6 +3,7 @@
 use super::{Check, GATEWAY_API};
 use crate::bypass::{BypassRoute, Targets};
 use crate::finding::Code;
+use crate::module;
 use crate::policy;
 use crate::view::View;
 use crate::world::Object;
@@ -71,7 +72,58 @@ impl<'a> Check<'a> {
                 self.add(Code::FilterAfterGate, &wasm, message);
             }
         }
-        gated
+        self.extension_modules(policy, gated) || gated
+    }
+
+    /// Checks the dynamic modules of an extension policy and returns whether one of them is the gate. `gated` states whether the policy
+    /// also has the gate as a Wasm filter.
+    fn extension_modules(&mut self, policy: &Object<'a>, gated: bool) -> bool {
+        let mut found = false;
+        for entry in policy.view.each("spec.dynamic_module") {
+            let named = |text: Option<&str>| text.is_some_and(|text| text.contains("callgate"));
+            let gate = entry.get("config").is_some_and(|config| module::is_configuration(config.value))
+                || named(entry.text("name"))
+                || named(entry.text("filter_name"));
+            if gate {
+                found = true;
+                self.module_extension(&entry);
+                self.registered(&entry);
+                if gated {
+                    let message = "this policy has the gate as a Wasm filter and as a dynamic module, so each request is decided and \
+                                   counted twice; remove one of them";
+                    self.add(Code::BothAdapters, &entry, message);
+                }
+            } else if found {
+                let message = "this extension runs after the gate and can change the request; put it before the gate";
+                self.add(Code::FilterAfterGate, &entry, message);
+            }
+        }
+        found
+    }
+
+    /// Checks the places where an `EnvoyProxy` registers the module of an entry.
+    fn registered(&mut self, entry: &View<'a>) {
+        let proxies: Vec<Object<'a>> = self.world.of_kind(GROUP, "EnvoyProxy").cloned().collect();
+        let modules = proxies.iter().flat_map(|proxy| proxy.view.each("spec.dynamic_modules"));
+        let modules: Vec<View<'a>> = modules.filter(|module| module.text("name") == entry.text("name")).collect();
+        if modules.is_empty() {
+            let message = "no `EnvoyProxy` among the files registers this module, so it is unknown where it comes from and whether \
+                           it is unloaded; give that file too";
+            self.add(Code::Hidden, entry, message);
+        }
+        for module in modules {
+            self.stays_loaded(&module, "do_not_close", "doNotClose: true");
+            let remote = module.path("source.remote").or_else(|| {
+                let is_remote = |source: &View<'a>| source.is("type", "Remote", 1);
+                module.get("source").filter(is_remote)
+            });
+            if let Some(remote) = remote {
+                self.remote_module(
+                    &remote,
+                    "mount the file in the proxy's container, and write `local: { path: ... }`",
+                );
+            }
+        }
     }
 
     /// Reports gateways and routes that no policy with the gate targets.

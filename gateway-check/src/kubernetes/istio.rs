@@ -307,23 +307,23 @@ impl<'a> Check<'a> {
                 }
             };
         }
-        let (type_name, content) =
-            filter.get("typed_config").map_or_else(|| ("", filter.clone()), |config| config.open());
-        if type_name.ends_with(".wasm.v3.Wasm") && gate::is_gate(filter.text("name"), &content) {
+        let config = filter.get("typed_config").unwrap_or_else(|| filter.clone());
+        if self.checked_gate(filter.text("name"), &config).is_some() {
             for field in ["disabled", "is_optional"] {
                 if let Some(off) = filter.says(field) {
                     self.add(Code::GateOptional, &off, format!("the gateway may skip the gate; remove `{field}`"));
                 }
             }
-            self.gate(&content);
             return true;
         }
-        if content.find(&[".wasm.v3.Wasm"]).iter().any(|wasm| gate::is_gate(None, wasm)) {
+        if gate::contains_gate(&config) {
             let message = "the gate is inside another filter, which can skip it; add it as a separate filter";
             self.add(Code::GateConditional, filter, message);
             return true;
         }
         // Only the proxy knows the filter's position in the chain.
+        let (type_name, content) =
+            filter.get("typed_config").map_or_else(|| ("", filter.clone()), |config| config.open());
         self.behind(filter, type_name, &content);
         false
     }

@@ -82,6 +82,50 @@ fn finds_a_filter_delivered_over_ecds_by_name() {
 }
 
 #[test]
+fn reads_a_dynamic_module_delivered_over_ecds_and_enabled_by_a_route() {
+    let hidden = folder().join("gate_hidden.yaml");
+    let text = neighbour("module_unloaded.yaml");
+    let gate = listener(&text);
+    let config = gate.pointer("/filter_chains/0/filters/0/typed_config/http_filters/0/typed_config").unwrap().clone();
+    let with = |file: &str, config: &Value| {
+        let extension = json!({ "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig", "name": "callgate", "typed_config": config });
+        let file = written(file, &json!({ "resources": [extension] }).to_string());
+        codes(&found(&[hidden.clone(), file]))
+    };
+    assert_eq!(with("module-ecds.json", &config), Vec::<&str>::new());
+    let mut unloaded = config;
+    unloaded["dynamic_module_config"].as_object_mut().unwrap().remove("do_not_close");
+    assert_eq!(with("module-ecds-unloaded.json", &unloaded), ["module_unloaded"]);
+
+    // Envoy Gateway writes filters that are off unless a route enables them.
+    let off =
+        text.replacen("          - name: callgate\n", "          - name: callgate\n            disabled: true\n", 1);
+    assert_eq!(codes_of("module-off.yaml", &off), ["route_without_gate"]);
+    let on = "                route: { cluster: api }\n                typed_per_filter_config:\n                  callgate: { '@type': \
+              type.googleapis.com/envoy.config.route.v3.FilterConfig, config: {} }\n";
+    let on = off.replacen("                route: { cluster: api }\n", on, 1);
+    assert_eq!(codes_of("module-on.yaml", &on), Vec::<&str>::new());
+}
+
+#[test]
+fn modules_from_different_files_share_no_counters() {
+    let text = neighbour("module_state_shared.yaml").replace("\"name\":\"other\"", "\"name\":\"api\"");
+    assert_eq!(codes_of("module-shared.yaml", &text), ["state_shared"]);
+    let (first, second) = text.split_once("port_value: 10001").unwrap();
+    let second = second.replace("libcallgate-0.1.0.so", "libcallgate-0.2.0.so");
+    assert_eq!(codes_of("module-apart.yaml", &format!("{first}port_value: 10001{second}")), Vec::<&str>::new());
+}
+
+#[test]
+fn a_rendered_module_is_read_on_its_own() {
+    let list = neighbour("module_unloaded.yaml");
+    let list = list.split("          http_filters:\n").nth(1).unwrap();
+    assert_eq!(codes_of("module-fragment.yaml", list), Vec::<&str>::new());
+    let open = list.replace("do_not_close: true", "do_not_close: false");
+    assert_eq!(codes_of("module-fragment-open.yaml", &open), ["module_unloaded"]);
+}
+
+#[test]
 fn ecds_default_config_does_not_count_as_the_gate() {
     let text = gated(
         "          - name: envoy.filters.http.router\n",

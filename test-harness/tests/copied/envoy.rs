@@ -13,6 +13,10 @@ use test_harness::paths;
 use super::{Checked, value};
 
 static MODULE: LazyLock<PathBuf> = LazyLock::new(|| build::filter(Flavor::Release).unwrap());
+static LIBRARY: LazyLock<PathBuf> = LazyLock::new(|| build::envoy_module(Flavor::Release).unwrap());
+
+/// The dynamic module in the shipped files.
+const SHIPPED_LIBRARY: &str = concat!("/etc/envoy/libcallgate-", env!("CARGO_PKG_VERSION"), ".so");
 
 /// A folder with the files that the checked files refer to.
 struct Beside(TempDir);
@@ -36,9 +40,12 @@ impl Beside {
 
     fn placed(&self, text: &str) -> String {
         let folder = self.0.path().to_str().unwrap();
-        text.replace("/etc/envoy/callgate.wasm", MODULE.to_str().unwrap())
-            .replace("/etc/envoy/tls", folder)
-            .replace("/etc/envoy", folder)
+        let text = if text.contains(SHIPPED_LIBRARY) {
+            text.replace(SHIPPED_LIBRARY, LIBRARY.to_str().unwrap())
+        } else {
+            text.replace("/etc/envoy/callgate.wasm", MODULE.to_str().unwrap())
+        };
+        text.replace("/etc/envoy/tls", folder).replace("/etc/envoy", folder)
     }
 
     fn judged(&self, configuration: &str) -> Checked {

@@ -102,6 +102,48 @@ const COPIED: &[Copied] = &[
         ],
     },
     Copied {
+        file: "envoy/module/envoy.yaml",
+        check: envoy::bootstrap,
+        typos: &[
+            ("use_remote_address:", "use_remote_adress:"),
+            ("dynamic_module_config:", "dynamic_modules_config:"),
+            ("do_not_close: true", "do_not_closed: true"),
+            ("filename: /etc", "file_name: /etc"),
+            ("filter_config:", "filter_confg:"),
+            ("\"max_lifetime\":", "\"max_liftime\":"),
+            ("disabled: true", "disable: true"),
+        ],
+    },
+    Copied {
+        file: "envoy/module/lds.yaml",
+        check: envoy::bootstrap,
+        typos: &[("watched_directory:", "watched_dirctory:"), ("lds_config:", "ldsconfig_:")],
+    },
+    Copied {
+        file: "envoy/module/lds-listeners.yaml",
+        check: envoy::listeners,
+        typos: &[
+            ("merge_slashes:", "merge_slash:"),
+            ("do_not_close:", "do_not_closed:"),
+            ("\"environment\":", "\"environments\":"),
+            ("\"endpoints\":", "\"endpoint\":"),
+        ],
+    },
+    Copied {
+        file: "envoy/module/ecds.yaml",
+        check: envoy::bootstrap,
+        typos: &[("config_discovery:", "config_discovry:"), ("type_urls:", "type_url:")],
+    },
+    Copied {
+        file: "envoy/module/ecds-callgate.yaml",
+        check: envoy::discovered,
+        typos: &[
+            ("do_not_close:", "do_not_closed:"),
+            ("filter_config:", "filter_confg:"),
+            ("\"resource\":", "\"resouce\":"),
+        ],
+    },
+    Copied {
         file: "envoy/istio/wasm-plugin.yaml",
         check: istio::wasm_plugin,
         typos: &[
@@ -145,6 +187,20 @@ const COPIED: &[Copied] = &[
             ("failOpen:", "failopen:"),
             ("hostKeys:", "hostKey:"),
             ("rootID:", "rootId:"),
+        ],
+    },
+    Copied {
+        file: "envoy/envoy-gateway/module.yaml",
+        check: ours::module_resources,
+        typos: &[
+            ("dynamicModule:", "dynamicModules:"),
+            ("filterName:", "filtername:"),
+            ("doNotClose:", "doNotclose:"),
+            ("type: Local", "type: local"),
+            ("volumeMounts:", "volumeMount:"),
+            ("mountPath: /etc/callgate", "mountPath: /etc/calgate"),
+            ("max_lifetime:", "max_liftime:"),
+            ("escapedSlashesAction:", "escapedSlashAction:"),
         ],
     },
     Copied {

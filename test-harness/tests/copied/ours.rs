@@ -208,3 +208,188 @@ pub(super) fn extension_policy(file: &Path, text: &str) -> Checked {
     }
     Ok(())
 }
+
+/// A resource, with the form of its `spec`.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Resource<S> {
+    api_version: String,
+    kind: String,
+    metadata: Metadata,
+    spec: S,
+}
+
+/// An `EnvoyExtensionPolicy` with dynamic modules.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct ModulePolicy {
+    target_refs: Vec<TargetRef>,
+    dynamic_module: Vec<DynamicModule>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct DynamicModule {
+    name: String,
+    filter_name: String,
+    config: ModuleConfig,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct ModuleConfig {
+    environment: Vec<String>,
+    policy: Value,
+}
+
+/// An `EnvoyProxy` as its reference defines it, limited to the fields that the project uses for the dynamic module.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Proxy {
+    dynamic_modules: Vec<Registered>,
+    provider: Provider,
+    telemetry: Value,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Registered {
+    name: String,
+    do_not_close: bool,
+    source: Source,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Source {
+    #[serde(rename = "type")]
+    kind: String,
+    local: Local,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Local {
+    path: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Provider {
+    #[serde(rename = "type")]
+    kind: String,
+    kubernetes: Kubernetes,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+struct Kubernetes {
+    envoy_deployment: Deployment,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Deployment {
+    container: Container,
+    pod: Pod,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Container {
+    env: Vec<Value>,
+    volume_mounts: Vec<Mount>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Mount {
+    name: String,
+    mount_path: String,
+    read_only: bool,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Pod {
+    volumes: Vec<Volume>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Volume {
+    name: String,
+    image: VolumeImage,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct VolumeImage {
+    reference: String,
+}
+
+/// A `ClientTrafficPolicy`, limited to the fields that the project uses.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct ClientTraffic {
+    target_refs: Vec<TargetRef>,
+    path: Paths,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "camelCase")]
+#[expect(dead_code, reason = "that they are there, and nothing else, is what is asked")]
+struct Paths {
+    disable_merge_slashes: bool,
+    escaped_slashes_action: String,
+}
+
+fn read<S: serde::de::DeserializeOwned>(resource: Value) -> Result<S, String> {
+    let read: Resource<S> = serde_json::from_value(resource).map_err(|error| error.to_string())?;
+    Ok(read.spec)
+}
+
+/// Checks the resources with which Envoy Gateway runs the dynamic module: an `EnvoyExtensionPolicy` against its definition, and the others
+/// against a transcription of their reference.
+pub(super) fn module_resources(file: &Path, text: &str) -> Checked {
+    let documents = document::parse_configuration(file.to_str().unwrap(), text.as_bytes());
+    let documents = documents.map_err(|wrong| wrong.to_string())?;
+    let resources: Vec<Value> = documents.iter().map(|document| document.value().clone()).collect();
+    let [policy, proxy, paths] = resources.as_slice() else { return Err("there are not three resources".to_owned()) };
+    for (resource, kind) in [(policy, "EnvoyExtensionPolicy"), (proxy, "EnvoyProxy"), (paths, "ClientTrafficPolicy")] {
+        if resource["apiVersion"] != "gateway.envoyproxy.io/v1alpha1" || resource["kind"] != kind {
+            return Err(format!("this is no {kind}"));
+        }
+    }
+    crds::check(policy)?;
+    let policy: ModulePolicy = read(policy.clone())?;
+    let proxy: Proxy = read(proxy.clone())?;
+    read::<ClientTraffic>(paths.clone())?;
+    for used in &policy.dynamic_module {
+        let registered = proxy.dynamic_modules.iter().find(|module| module.name == used.name);
+        let registered = registered.ok_or("the module is not registered")?;
+        if !registered.do_not_close || registered.source.kind != "Local" {
+            return Err("the module can be unloaded, or is remote".to_owned());
+        }
+        let deployment = &proxy.provider.kubernetes.envoy_deployment;
+        let path = Path::new(&registered.source.local.path);
+        let mount = deployment.container.volume_mounts.iter().find(|mount| path.starts_with(&mount.mount_path));
+        let mount = mount.ok_or("the module is in no volume")?;
+        if !deployment.pod.volumes.iter().any(|volume| volume.name == mount.name) {
+            return Err("a volume does not exist".to_owned());
+        }
+        compiles(&used.config.policy)?;
+    }
+    Ok(())
+}

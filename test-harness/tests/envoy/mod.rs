@@ -32,6 +32,7 @@ mod possession;
 mod records;
 mod revocation;
 mod shipped;
+mod shipped_module;
 mod signed;
 mod signing;
 mod streams;

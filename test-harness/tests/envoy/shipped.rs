@@ -29,7 +29,7 @@ fn envoy_yaml_allows_exactly_the_needed_capabilities() {
 }
 
 /// The policies contain the issuer's key. Its private half is in RFC 7515, appendix A.3.
-fn token(agent: &str, scope: &str) -> String {
+pub(crate) fn token(agent: &str, scope: &str) -> String {
     let key = json!({
         "kty": "EC", "crv": "P-256", "alg": "ES256", "kid": "replace-me",
         "x": "f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU",
@@ -41,7 +41,7 @@ fn token(agent: &str, scope: &str) -> String {
     SigningKey::from_jwk(&key).unwrap().sign(&json!({ "alg": "ES256", "kid": "replace-me", "typ": "at+jwt" }), &claims)
 }
 
-fn report() -> Request {
+pub(crate) fn report() -> Request {
     Request::get("/v1/reports").host(HOST)
 }
 
@@ -233,7 +233,7 @@ fn config_dump_does_not_show_secrets_from_the_environment() {
 }
 
 /// Writes a file again with another text in it, and moves it into place, which is the event that Envoy watches for.
-fn replace(file: &Path, from: &str, to: &str) {
+pub(crate) fn replace(file: &Path, from: &str, to: &str) {
     let text = fs::read_to_string(file).unwrap();
     assert!(text.contains(from), "there is no `{from}` in {}", file.display());
     let new = file.with_extension("new");
@@ -242,7 +242,7 @@ fn replace(file: &Path, from: &str, to: &str) {
 }
 
 #[track_caller]
-fn await_count(envoy: &Envoy, name: &str, at_least: u64) {
+pub(crate) fn await_count(envoy: &Envoy, name: &str, at_least: u64) {
     until(name, || envoy.stat(name).unwrap() >= at_least);
 }
 

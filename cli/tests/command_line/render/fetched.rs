@@ -109,6 +109,24 @@ fn envoy_gets_a_cluster_for_each_server() {
 }
 
 #[test]
+fn the_dynamic_module_gets_the_same_clusters() {
+    let policy = discovering("fetched-envoy-module.yaml", "envoy-module", ["idp", "idp-keys"]);
+    let full = callgate(&format!("render {policy} --for envoy-module --full")).fine();
+    let bootstrap = parsed(&full);
+    assert_eq!(at(&bootstrap, "/static_resources/clusters").as_array().unwrap()[1..], clusters());
+    has_no_findings("fetched-envoy-module-full.yaml", &full);
+
+    let filter = callgate(&format!("render {policy} --for envoy-module")).fine();
+    assert_eq!(parsed(&uncommented(&filter))["clusters"], json!(clusters()));
+
+    let resources = callgate(&format!("render {policy} --for envoy-module --as extension-policy --full")).fine();
+    let proxy = &all_parsed(&resources)[1];
+    let added = at(proxy, "/spec/bootstrap/jsonPatches").as_array().unwrap();
+    assert_eq!(added.iter().map(|patch| patch["value"].clone()).collect::<Vec<_>>(), clusters());
+    has_no_findings("fetched-envoy-module-resources.yaml", &resources);
+}
+
+#[test]
 fn servers_without_tls_or_with_an_address_get_what_they_need() {
     let remote = |name: &str, url: &str| {
         let policy = policy(name, "envoy", ISSUER, &format!("{{ remote: {{ url: '{url}', cluster: idp }} }}"));
