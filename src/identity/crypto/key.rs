@@ -182,6 +182,15 @@ impl VerifyingKey {
         }
     }
 
+    /// Returns the number of bits in the modulus of an RSA key, or `None` for other keys.
+    #[must_use]
+    pub fn rsa_bits(&self) -> Option<u32> {
+        match &self.material {
+            Material::Rsa(PKey::Rsa(key)) => Some(key.bits()),
+            Material::Rsa(_) | Material::P256(_) | Material::P384(_) | Material::Ed25519(_) | Material::Hmac(_) => None,
+        }
+    }
+
     /// Returns whether both are the same key, even if their names differ.
     #[must_use]
     pub fn is_same_as(&self, other: &Self) -> bool {

@@ -251,6 +251,22 @@ fn rejects_invalid_points_and_weak_rsa_and_hmac_keys() {
 }
 
 #[test]
+fn only_rsa_keys_have_a_modulus() {
+    for (key, _) in signed() {
+        assert_eq!(key.rsa_bits(), key.fits(Algorithm::Rs256).then_some(2048), "{key:?}");
+    }
+    for bits in [2049, 2055, 3072, 4096] {
+        let mut n = vec![0xff; usize::div_ceil(bits, 8)];
+        n[0] = 0xff >> ((8 - bits % 8) % 8);
+        // Leading zeros are not part of the number.
+        for n in [[&[0, 0], &n[..]].concat(), n] {
+            let key = VerifyingKey::rsa(&n, &[1, 0, 1]).unwrap();
+            assert_eq!(key.rsa_bits(), u32::try_from(bits).ok());
+        }
+    }
+}
+
+#[test]
 fn keys_have_distinct_identities_and_hide_their_bytes() {
     let keys: Vec<_> = signed().into_iter().map(|(key, _)| key).collect();
     for (i, a) in keys.iter().enumerate() {
