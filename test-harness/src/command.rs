@@ -24,7 +24,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures the cost of the gate and of Envoy's own filters, in one run of a real Envoy.
+    /// Measures the cost of the gate, in Wasm and as a module, and of Envoy's own filters, in one run of a real Envoy.
     Bench {
         /// Writes the results to this file, as JSON.
         #[arg(long)]
@@ -32,9 +32,13 @@ enum Command {
         /// Sends few requests; the results are rough.
         #[arg(long)]
         quick: bool,
-        /// Measures only these rows, named as in the JSON, in many short rounds.
+        /// Measures only these rows, named as in the JSON, in many short rounds. `workers`, `signed`, `mcp` and `certificate` are all rows of
+        /// that group.
         #[arg(long, value_delimiter = ',', conflicts_with_all = ["json", "quick"])]
         rows: Vec<String>,
+        /// Updates the tables in docs/reference/performance.md.
+        #[arg(long, conflicts_with_all = ["quick", "rows"])]
+        write: bool,
     },
     /// Builds the filter and prints the file's path.
     Build,
@@ -247,7 +251,7 @@ pub(crate) fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
-        Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),
+        Command::Bench { json, quick, write, .. } => bench::run(json.as_deref(), quick, write),
         Command::Glewlwyd => check_glewlwyd(),
         Command::Instructions { module, write } => bench::instructions(module.as_deref(), write),
         Command::Conformance { folder, json, some } => {
