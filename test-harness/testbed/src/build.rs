@@ -1,4 +1,4 @@
-//! Builds the filter. No other code may build it.
+//! Builds the filter and the dynamic module. No other code may build them.
 //!
 //! The package is both `rlib` and `cdylib`, and cargo silently builds that without link-time optimization. A build of the whole workspace
 //! for wasm32 also overwrites the filter's file. `cargo rustc --crate-type cdylib` into a separate folder has neither problem, so every
@@ -30,12 +30,12 @@ const INLINING: &str = "-Cllvm-args=--inline-threshold=150";
 /// Encodes indices with as few bytes as they need; otherwise the linker pads them to five. Saves a twentieth of the file.
 const COMPRESSED: &str = "-Clink-arg=--compress-relocations";
 
-/// Which filter to build.
+/// Which filter or module to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
-    /// The filter that ships.
+    /// The one that ships.
     Release,
-    /// A filter for tests only. It panics when a request asks for it, to show the effects of a trap, and it answers published test vectors.
+    /// One for tests only. It panics when a request asks for it, to show the effects of a trap, and it answers published test vectors.
     /// It is built in the `dev` profile, which is fast and keeps it apart from the shipped file.
     Testing,
 }
@@ -47,6 +47,14 @@ pub enum Flavor {
 /// When the target or a tool is missing, or the build fails. The message states what to install.
 pub fn filter(flavor: Flavor) -> Result<PathBuf> {
     Sources::here().filter(flavor)
+}
+
+/// Builds the dynamic module for Envoy and returns its file, whose name has the version. Takes a fraction of a second if nothing changed.
+///
+/// # Errors
+/// When the build fails.
+pub fn envoy_module(flavor: Flavor) -> Result<PathBuf> {
+    Sources::here().envoy_module(flavor)
 }
 
 /// Builds the policy service that the gate is compared with, and returns its program. Both use the `release` profile: in the harness's own
@@ -66,14 +74,9 @@ pub fn rmcp_party() -> Result<PathBuf> {
     program("rmcp-party", &["--profile", "demo"], "demo")
 }
 
-/// Builds a package that is no default member of the workspace, with other dependencies than the rest, in a separate folder.
+/// Builds a package's program in a folder with the package's name.
 fn program(package: &str, arguments: &[&str], profile: &str) -> Result<PathBuf> {
-    let sources = Sources::here();
-    let folder = sources.root.join("target").join(package);
-    let mut cargo = sources.cargo();
-    cargo.args(["build", "--locked", "--package", package]).args(arguments).arg("--target-dir").arg(&folder);
-    let output = cargo.stdin(Stdio::null()).output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "{package} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    let folder = Sources::here().package(package, package, arguments)?;
     Ok(folder.join(profile).join(package))
 }
 
@@ -193,6 +196,46 @@ impl Sources {
         Ok(file)
     }
 
+    /// Builds the dynamic module from these sources and returns its file, which is under their root.
+    ///
+    /// Envoy does not load a library again that was replaced by an update, so each version has another file.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub fn envoy_module(&self, flavor: Flavor) -> Result<PathBuf> {
+        let version = version(&self.metadata()?)?;
+        let (arguments, profile, name): (&[&str], _, _) = match flavor {
+            Flavor::Release => (&["--lib", "--profile", "module"], "module", format!("libcallgate-{version}.so")),
+            // The profile for development catches panics as well.
+            Flavor::Testing => {
+                (&["--lib", "--features", "panic-on-purpose"], "debug", format!("libcallgate-{version}-testing.so"))
+            }
+        };
+        let folder = self.package("callgate-module", "module", arguments)?;
+        let compiled = folder.join(profile).join("libcallgate_module.so");
+        let compiled = fs::read(&compiled)
+            .with_context(|| format!("cargo built the module without writing {}", compiled.display()))?;
+        let file = folder.join(name);
+        replace(&file, &compiled)?;
+        Ok(file)
+    }
+
+    /// Builds a package that is no default member of the workspace, with other dependencies than the rest, in a separate folder of
+    /// `target`, and returns that folder.
+    fn package(&self, package: &str, folder: &str, arguments: &[&str]) -> Result<PathBuf> {
+        let folder = self.root.join("target").join(folder);
+        let mut cargo = self.cargo();
+        cargo.args(["build", "--locked", "--package", package]).args(arguments).arg("--target-dir").arg(&folder);
+        let output = cargo
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(if self.shows_progress { Stdio::inherit() } else { Stdio::piped() })
+            .output()
+            .context("cannot run cargo; install Rust from https://rustup.rs")?;
+        ensure!(output.status.success(), "{package} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+        Ok(folder)
+    }
+
     /// Returns the packages of the workspace and all their dependencies.
     ///
     /// # Errors
@@ -253,8 +296,7 @@ impl Sources {
     }
 
     fn facts(&self, metadata: &Metadata) -> Result<Facts> {
-        let package = metadata.packages.iter().find(|package| package.name == "callgate");
-        let version = package.context("the workspace has no package `callgate`")?.version.to_string();
+        let version = version(metadata)?;
         let rustc = self.rustc(&["--version"])?;
         let rustc = rustc.strip_prefix("rustc ").unwrap_or(&rustc).to_owned();
         Ok(Facts { version, policy_formats: FormatVersion::NAMES.map(str::to_owned).to_vec(), rustc })
@@ -292,6 +334,12 @@ impl Sources {
         ensure!(output.status.success(), "rustc failed:\n{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout).context("rustc wrote something other than UTF-8")?.trim().to_owned())
     }
+}
+
+/// Returns the version of the workspace's packages.
+fn version(metadata: &Metadata) -> Result<String> {
+    let package = metadata.packages.iter().find(|package| package.name == "callgate");
+    Ok(package.context("the workspace has no package `callgate`")?.version.to_string())
 }
 
 /// Writes a file atomically, because other processes may be reading it, and only if its content changed.
