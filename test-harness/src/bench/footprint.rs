@@ -3,7 +3,6 @@
 //!
 //! Memory is what the kernel reports as resident after requests on many connections, because workers allocate on their first request.
 
-use std::fs;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -43,10 +42,10 @@ pub(super) fn measure(built: &Built, size: &Size) -> Result<Vec<Footprint>> {
     }
     let callee = Callee::start()?;
     let issuer = Issuer::new()?;
-    let (wasm, module) = (rows::base(&built.filter, &callee)?, rows::module_base(&built.module, &callee)?);
+    let (wasm, module) = (rows::base(&built.filter, &callee)?, rows::base(&built.module, &callee)?);
     let (small, large) = (policies::quickstart()?, policies::of_size(LARGE)?);
     let in_wasm = |policy: &Value| rows::gate(&wasm, "callgate", policy);
-    let as_module = |policy: &Value| rows::module_gate(&module, policy);
+    let as_module = |policy: &Value| rows::gate(&module, "module", policy);
     let call = vec![policies::call(&policies::token(&issuer, &issuer.es256, 0)).to_bytes()];
     let calls_of_size = policies::calls_of_size(&issuer, LARGE, CONNECTIONS);
     let calls_of_size: Vec<_> = calls_of_size.iter().map(Request::to_bytes).collect();
@@ -73,32 +72,5 @@ fn start(bootstrap: &Bootstrap, calls: &[Vec<u8>]) -> Result<(f64, f64)> {
     let ready = begin.elapsed().as_secs_f64();
     let mut clients = Clients::connect(envoy.api()?, CONNECTIONS)?;
     clients.call(calls.iter().cycle().take(CONNECTIONS * CALLS).map(Vec::as_slice), load::is_ok)?;
-    Ok((resident_mib(envoy.process())?, ready))
-}
-
-/// Returns the resident memory of a process.
-fn resident_mib(process: u32) -> Result<f64> {
-    let file = format!("/proc/{process}/status");
-    let status = fs::read_to_string(&file).with_context(|| format!("cannot read {file}"))?;
-    resident_in(&status).with_context(|| format!("{file} does not contain the resident memory"))
-}
-
-/// Reads the line `VmRSS`, whose unit is KiB.
-fn resident_in(status: &str) -> Option<f64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kib: f64 = line.trim().strip_suffix("kB")?.trim_end().parse().ok()?;
-    Some(kib / 1024.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn reads_the_resident_memory_of_a_process() {
-        assert_eq!(resident_in("Name:\tenvoy\nVmHWM:\t  90000 kB\nVmRSS:\t   65536 kB\n"), Some(64.0));
-        assert_eq!(resident_in("Name:\tenvoy\nVmHWM:\t  90000 kB\n"), None);
-        let mine = resident_mib(std::process::id()).unwrap();
-        assert!(mine > 1.0 && mine < 1e6, "{mine}");
-    }
+    Ok((envoy.resident_memory()? as f64 / 1024.0, ready))
 }

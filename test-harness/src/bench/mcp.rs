@@ -67,14 +67,14 @@ pub(super) fn measure(built: &Built, size: &Size) -> Result<Vec<Measured>> {
 fn start(built: &Built, callee: &Callee) -> Result<Envoy> {
     let mut base = rows::base(&built.filter, callee)?;
     answer_as_server(&mut base)?;
-    let mut module_base = rows::module_base(&built.module, callee)?;
+    let mut module_base = rows::base(&built.module, callee)?;
     answer_as_server(&mut module_base)?;
     let policy = policy()?;
     let bootstrap = Bootstrap::joined(vec![
         ("bare", base.with_filters(vec![native::buffer()])?),
         ("native", base.with_filters(vec![native::buffer(), native::mcp()])?),
         ("callgate", rows::buffered(rows::gate(&base, "callgate", &policy)?)?),
-        ("module", rows::buffered(rows::module_gate(&module_base, &policy)?)?),
+        ("module", rows::buffered(rows::gate(&module_base, "module", &policy)?)?),
     ])?;
     Envoy::start(&bootstrap, &Options::default())
 }

@@ -119,7 +119,7 @@ impl Rows {
         let (fetching, key_set) = policies::with_fetched_keys(&policies::quickstart()?)?;
         let key_server = fetched::publish(&key_set)?;
         listeners.push((FETCHED, gate(&wasm, FETCHED, &fetching)?));
-        listeners.push((MODULE_FETCHED, module_gate(&module_base(&modules.built.module, callee)?, &fetching)?));
+        listeners.push((MODULE_FETCHED, gate(&base(&modules.built.module, callee)?, MODULE_FETCHED, &fetching)?));
         let delegating = policies::with_delegation(&policies::quickstart()?)?;
         listeners.push((DELEGATION, gate(&wasm, DELEGATION, &delegating)?));
         let (list_server, revoking) = wanted(REVOCATION).then(revoked::publish).transpose()?.unzip();
@@ -222,13 +222,15 @@ fn listeners(
     with_rs256: &Value,
     jwks: &Value,
 ) -> Result<Vec<(&'static str, Bootstrap)>> {
-    let base = base(&modules.built.filter, callee)?;
-    let module_base = module_base(&modules.built.module, callee)?;
+    let base = self::base(&modules.built.filter, callee)?;
+    let module_base = self::base(&modules.built.module, callee)?;
     let native = |filters| base.with_filters(filters);
     let quickstart = policies::quickstart()?;
     let (small, large) = (policies::of_size(SMALL)?, policies::of_size(LARGE)?);
     let chain = |cached| native(native::chain(&quickstart, jwks, cached)?);
     let gate = |name: &'static str, policy: &Value| gate(&base, name, policy);
+    let module =
+        |name: &'static str, policy: &Value| -> Result<_> { Ok((name, self::gate(&module_base, name, policy)?)) };
     let other = |name: &'static str, module: &Path| -> Result<_> {
         let mut other = base.with_policy("")?;
         let config = other.gate()?;
@@ -247,10 +249,10 @@ fn listeners(
         ("callgate_rs256", gate("callgate_rs256", with_rs256)?),
         ("scale_10", gate("scale_10", &small)?),
         ("scale_10000", gate("scale_10000", &large)?),
-        (MODULE, module_gate(&module_base, &quickstart)?),
-        ("module_rs256", module_gate(&module_base, with_rs256)?),
-        ("module_scale_10", module_gate(&module_base, &small)?),
-        ("module_scale_10000", module_gate(&module_base, &large)?),
+        module(MODULE, &quickstart)?,
+        module("module_rs256", with_rs256)?,
+        module("module_scale_10", &small)?,
+        module("module_scale_10000", &large)?,
     ])
 }
 
@@ -261,18 +263,13 @@ pub(super) fn as_eddsa(key: &SigningKey) -> Result<SigningKey> {
     SigningKey::from_jwk(&jwk).context("the Ed25519 key has no older name")
 }
 
-/// Returns the shipped listener with this policy and a separate VM.
+/// Returns the shipped listener with this policy and, for the filter in Wasm, a separate VM. All listeners of the module share its state.
 pub(super) fn gate(base: &Bootstrap, vm: &str, policy: &Value) -> Result<Bootstrap> {
     let mut bootstrap = base.with_policy(&policy.to_string())?;
-    *bootstrap.gate()?.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!(vm);
+    if bootstrap.adapter() == Adapter::Wasm {
+        *bootstrap.gate()?.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!(vm);
+    }
     Ok(bootstrap)
-}
-
-/// Returns the listener of the module with this policy.
-pub(super) fn module_gate(base: &Bootstrap, policy: &Value) -> Result<Bootstrap> {
-    let mut policy = policy.clone();
-    set(&mut policy, "gateway", "envoy-module");
-    base.with_policy(&policy.to_string())
 }
 
 /// Holds requests before the gate until their bodies are complete. Otherwise the listener would respond before an unsigned body is complete.
@@ -282,17 +279,10 @@ pub(super) fn buffered(mut gate: Bootstrap) -> Result<Bootstrap> {
     Ok(gate)
 }
 
-/// Returns the shipped listener with the filter, changed to respond itself and to write its access log where that costs least.
-pub(super) fn base(filter: &Path, callee: &Callee) -> Result<Bootstrap> {
-    answering(Bootstrap::for_adapter(Adapter::Wasm, filter, "", callee.address())?)
-}
-
-/// Returns the same listener with the module instead of the filter.
-pub(super) fn module_base(module: &Path, callee: &Callee) -> Result<Bootstrap> {
-    answering(Bootstrap::for_adapter(Adapter::Module, module, "", callee.address())?)
-}
-
-fn answering(mut base: Bootstrap) -> Result<Bootstrap> {
+/// Returns the shipped listener with the filter or the module, changed to respond itself and to write its access log where that costs
+/// least.
+pub(super) fn base(gate: &Path, callee: &Callee) -> Result<Bootstrap> {
+    let mut base = Bootstrap::new(gate, "", callee.address())?;
     let log = base.manager()?.pointer_mut("/access_log/0").context("there is no access log")?;
     let format = log.pointer("/typed_config/log_format").context("the access log has no format")?.clone();
     *log = json!({ "name": "envoy.access_loggers.file", "typed_config": {

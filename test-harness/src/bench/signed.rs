@@ -136,25 +136,23 @@ fn signers() -> Result<Vec<(&'static str, SigningKey)>> {
 
 fn start(built: &Built, callee: &Callee, issuer: &Issuer, signers: &[(&str, SigningKey)]) -> Result<Envoy> {
     let base = rows::base(&built.filter, callee)?;
-    let module_base = rows::module_base(&built.module, callee)?;
+    let module_base = rows::base(&built.module, callee)?;
     let policy = policy(signers)?;
-    let gate = |vm: &str| -> Result<Bootstrap> {
-        let mut gate = rows::gate(&base, vm, &policy)?;
-        let names = gate.gate()?.pointer_mut("/vm_config/environment_variables/host_env_keys");
-        *names.context("the gate has no environment")? = json!([VARIABLE]);
+    let gate = |base: &Bootstrap, vm: &str| -> Result<Bootstrap> {
+        let mut gate = rows::gate(base, vm, &policy)?;
+        gate.set_environment(&[VARIABLE])?;
         Ok(gate)
     };
     let native =
         |key: &SigningKey| base.with_filters(vec![native::jwt_authn(&json!({ "keys": [key.public_jwk()] }), false)]);
-    let module = rows::module_gate(&module_base, &policy)?;
     let bootstrap = Bootstrap::joined(vec![
         ("bare", base.with_filters(Vec::new())?),
         ("native_eddsa", native(&rows::as_eddsa(&issuer.ed25519)?)?),
         ("native_ecdsa", native(&issuer.es256)?),
-        ("signed", gate("signed")?),
-        ("signed_4k", rows::buffered(gate("signed_4k")?)?),
-        ("module", module.clone()),
-        ("module_4k", rows::buffered(module)?),
+        ("signed", gate(&base, "signed")?),
+        ("signed_4k", rows::buffered(gate(&base, "signed_4k")?)?),
+        ("module", gate(&module_base, "module")?),
+        ("module_4k", rows::buffered(gate(&module_base, "module_4k")?)?),
     ])?;
     let environment = vec![(VARIABLE.to_owned(), SECRET.to_owned())];
     let envoy = Envoy::start(&bootstrap, &Options { environment, ..Options::default() })?;

@@ -38,7 +38,7 @@ pub(super) fn measure(built: &Built, size: &Size) -> Result<Vec<Measured>> {
         ("bare", base.with_filters(Vec::new())?),
         ("native", base.with_filters(native::chain(&policy, &jwks, true)?)?),
         ("callgate", rows::gate(&base, "callgate", &policy)?),
-        ("module", rows::module_gate(&rows::module_base(&built.module, &callee)?, &policy)?),
+        ("module", rows::gate(&rows::base(&built.module, &callee)?, "module", &policy)?),
     ])?;
     let envoy = Envoy::start(&bootstrap, &Options { concurrency: WORKERS, ..Options::default() })?;
     let call = policies::call(&policies::token(&issuer, &issuer.es256, 0)).to_bytes();
