@@ -95,9 +95,10 @@ enum Command {
     /// Starts Callgate in an Envoy in front of the suite's own MCP server, or checks the gateway at `--url`, which forwards to `--upstream`.
     /// docs/reference/mcp-conformance.md lists the scenarios, and what another gateway needs to allow.
     McpConformance(Box<McpConformance>),
-    /// Writes the files of a release to `target/dist`: the filter, its hash, an image, the schemas, a bill of materials.
+    /// Writes the files of a release to `target/dist`: the filter, its hash, an image, the schemas, a bill of materials. Also the dynamic
+    /// module with its hash and bill of materials, for each architecture that this machine has a compiler for.
     Package {
-        /// Builds the filter a second time, in another folder, and fails if the bytes differ. Takes a few minutes.
+        /// Builds the filter and the module a second time, in another folder, and fails if the bytes differ. Takes a few minutes.
         #[arg(long)]
         verify: bool,
     },

@@ -6,6 +6,8 @@
 //!
 //! The same sources and the same compiler produce the same bytes in any folder. `cargo harness package --verify` checks this.
 
+mod library;
+
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::{OsStr, OsString};
@@ -21,6 +23,8 @@ use cargo_metadata::{Message, Metadata, MetadataCommand};
 use tempfile::NamedTempFile;
 
 use crate::paths;
+
+pub use library::Architecture;
 
 /// The compilation target of the filter.
 pub const TARGET: &str = "wasm32-wasip1";
@@ -203,21 +207,19 @@ impl Sources {
     /// # Errors
     /// When the build fails.
     pub fn envoy_module(&self, flavor: Flavor) -> Result<PathBuf> {
-        let version = version(&self.metadata()?)?;
-        let (arguments, profile, name): (&[&str], _, _) = match flavor {
-            Flavor::Release => (&["--lib", "--profile", "module"], "module", format!("libcallgate-{version}.so")),
-            // The profile for development catches panics as well.
-            Flavor::Testing => {
-                (&["--lib", "--features", "panic-on-purpose"], "debug", format!("libcallgate-{version}-testing.so"))
+        match flavor {
+            Flavor::Release => {
+                let here = Architecture::here().context("the module is only built for x86_64 and aarch64")?;
+                self.envoy_module_for(here)
             }
-        };
-        let folder = self.package("callgate-module", "module", arguments)?;
-        let compiled = folder.join(profile).join("libcallgate_module.so");
-        let compiled = fs::read(&compiled)
-            .with_context(|| format!("cargo built the module without writing {}", compiled.display()))?;
-        let file = folder.join(name);
-        replace(&file, &compiled)?;
-        Ok(file)
+            Flavor::Testing => {
+                let version = version(&self.metadata()?)?;
+                // The profile for development catches panics as well.
+                let folder = self.package("callgate-module", "module", &["--lib", "--features", "panic-on-purpose"])?;
+                let compiled = folder.join("debug/libcallgate_module.so");
+                copy_library(&compiled, &folder.join(format!("libcallgate-{version}-testing.so")))
+            }
+        }
     }
 
     /// Builds a package that is no default member of the workspace, with other dependencies than the rest, in a separate folder of
@@ -236,18 +238,26 @@ impl Sources {
         Ok(folder)
     }
 
-    /// Returns the packages of the workspace and all their dependencies.
+    /// Returns the packages of the workspace and all their dependencies in the filter.
     ///
     /// # Errors
     /// When cargo cannot list them.
     pub fn metadata(&self) -> Result<Metadata> {
+        self.metadata_for(TARGET)
+    }
+
+    /// Returns the packages of the workspace and all their dependencies on a target.
+    ///
+    /// # Errors
+    /// When cargo cannot list them.
+    pub fn metadata_for(&self, target: &str) -> Result<Metadata> {
         let mut cargo = MetadataCommand::new();
         cargo.cargo_path(paths::cargo()).current_dir(&self.root);
-        cargo.other_options(["--filter-platform".to_owned(), TARGET.to_owned()]);
+        cargo.other_options(["--filter-platform".to_owned(), target.to_owned()]);
         if let Some(home) = &self.cargo_home {
             cargo.env("CARGO_HOME", home);
         }
-        cargo.exec().context("cargo cannot list the filter's dependencies")
+        cargo.exec().context("cargo cannot list the dependencies")
     }
 
     /// Returns a cargo command for these folders without the caller's settings. An optimization level in the environment, or flags meant
@@ -270,10 +280,16 @@ impl Sources {
 
     /// Returns the compiler flags of the filter.
     ///
-    /// Panic messages contain the names of source files. The builder's paths are private and would make the file differ between machines,
-    /// so the flags remap them. Vector instructions, which every gateway supports, make copying and hashing faster and the file smaller by
-    /// a thirtieth.
+    /// Vector instructions, which every gateway supports, make copying and hashing faster and the file smaller by a thirtieth.
     fn flags(&self, metadata: &Metadata) -> Result<OsString> {
+        let flags = std::iter::once("-Ctarget-feature=+simd128".into()).chain(remapping(&self.renamed(metadata)?));
+        Ok(flags.collect::<Vec<OsString>>().join(OsStr::new("\u{1f}")))
+    }
+
+    /// Returns the folders of source files, each with the name that it has in what is built.
+    ///
+    /// Panic messages contain the names of source files. The builder's paths are private and would make the file differ between machines.
+    fn renamed(&self, metadata: &Metadata) -> Result<Vec<(PathBuf, String)>> {
         // The path of a package also depends on the registry and on vendoring. If two prefixes match a path, the compiler uses the later
         // one.
         let packages = metadata.packages.iter().filter(|package| package.source.is_some());
@@ -283,16 +299,8 @@ impl Sources {
         let compiler = self.rustc(&["-vV"])?;
         let commit = compiler.lines().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown");
         let known = [(self.root.clone(), "/callgate".to_owned()), (library, format!("/rustc/{commit}"))];
-        let known = known.into_iter().chain(packages.into_iter().map(|folder| (folder.into(), "/cargo".to_owned())));
-        let known = known.map(|(from, to)| {
-            let mut flag = OsString::from("--remap-path-prefix=");
-            flag.push(from);
-            flag.push("=");
-            flag.push(to);
-            flag
-        });
-        let flags: Vec<OsString> = std::iter::once("-Ctarget-feature=+simd128".into()).chain(known).collect();
-        Ok(flags.join(OsStr::new("\u{1f}")))
+        let packages = packages.into_iter().map(|folder| (folder.into(), "/cargo".to_owned()));
+        Ok(known.into_iter().chain(packages).collect())
     }
 
     fn facts(&self, metadata: &Metadata) -> Result<Facts> {
@@ -334,6 +342,27 @@ impl Sources {
         ensure!(output.status.success(), "rustc failed:\n{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout).context("rustc wrote something other than UTF-8")?.trim().to_owned())
     }
+}
+
+/// Returns the compiler flags that rename folders of source files.
+fn remapping(renamed: &[(PathBuf, String)]) -> impl Iterator<Item = OsString> {
+    renamed.iter().map(|(from, to)| {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(from);
+        flag.push("=");
+        flag.push(to);
+        flag
+    })
+}
+
+/// Copies a library that cargo built to the file from which it is used, and returns that file.
+fn copy_library(compiled: &Path, file: &Path) -> Result<PathBuf> {
+    let library =
+        fs::read(compiled).with_context(|| format!("cargo built the module without writing {}", compiled.display()))?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    replace(file, &library)?;
+    Ok(file.to_owned())
 }
 
 /// Returns the version of the workspace's packages.
