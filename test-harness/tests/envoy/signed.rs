@@ -1,6 +1,7 @@
 //! Signed requests in a real Envoy: bodies that are held until they are verified, and signatures that are accepted once over all workers.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
@@ -19,7 +20,7 @@ use test_harness::client::{Connection, Request};
 use test_harness::envoy::{Adapter, Bootstrap, Options};
 
 use crate::envoy::configuration::await_stat;
-use crate::envoy::fixture::{Asked, Gate, HOST, adapter, mark, policy, token, wasm_only};
+use crate::envoy::fixture::{Asked, Gate, HOST, adapter, mark, module, policy, token, wasm_only};
 use crate::envoy::grpc::Client;
 use crate::envoy::http2;
 use crate::envoy::limits::counted;
@@ -76,11 +77,16 @@ pub(crate) fn gate(policy: &Value, concurrency: u32) -> Gate {
 
 /// Starts a gate with another change to its configuration, and waits until it can detect replays.
 pub(crate) fn gate_with(policy: &Value, change: impl FnOnce(&mut Bootstrap), concurrency: u32) -> Gate {
+    gate_of(module(), policy, change, concurrency)
+}
+
+/// Starts the same with this filter or module.
+pub(crate) fn gate_of(module: &Path, policy: &Value, change: impl FnOnce(&mut Bootstrap), concurrency: u32) -> Gate {
     let changed = |bootstrap: &mut Bootstrap| {
         pass_secrets(bootstrap);
         change(bootstrap);
     };
-    let gate = Gate::start_with(policy, changed, &options(concurrency));
+    let gate = Gate::try_start(module, &policy.to_string(), changed, &options(concurrency)).unwrap();
     ripen(&gate);
     gate
 }
