@@ -214,8 +214,8 @@ impl Report {
         bounds
     }
 
-    /// Returns what the module needs, compared with the filter in Wasm: the memory in addition to an Envoy without a gate, and the time until
-    /// Envoy is ready.
+    /// Returns what the module needs, compared with the filter in Wasm: the memory in addition to an Envoy without a gate, and the time
+    /// until Envoy is ready.
     fn footprint_ratios(&self) -> Vec<Bound> {
         let found = |name: &str| self.footprints.iter().find(|footprint| footprint.name == name);
         let Some(((bare, module), wasm)) = found("bare").zip(found("module")).zip(found("wasm")) else {

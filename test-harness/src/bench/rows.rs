@@ -272,7 +272,8 @@ pub(super) fn gate(base: &Bootstrap, vm: &str, policy: &Value) -> Result<Bootstr
     Ok(bootstrap)
 }
 
-/// Holds requests before the gate until their bodies are complete. Otherwise the listener would respond before an unsigned body is complete.
+/// Holds requests before the gate until their bodies are complete. Otherwise the listener would respond before an unsigned body is
+/// complete.
 pub(super) fn buffered(mut gate: Bootstrap) -> Result<Bootstrap> {
     let filters = gate.manager()?.get_mut("http_filters").and_then(Value::as_array_mut);
     filters.context("there are no filters")?.insert(0, native::buffer());

@@ -66,7 +66,10 @@ fn package_modules(sources: &Sources, folder: &Path) -> Result<Vec<(Architecture
         let (target, module) = (architecture.target(), read(&file)?);
         let names = Names::of(&sources.metadata_for(&target)?, MODULE)?;
         let tree = bom::Tree::of(sources, MODULE, &target)?;
-        println!("{}", library::pack(&folder.join("module").join(architecture.name()), &module, &names, &tree)?);
+        println!(
+            "{}",
+            library::pack(&folder.join("dynamic-module").join(architecture.name()), &module, &names, &tree)?
+        );
         built.push((architecture, module));
     }
     Ok(built)

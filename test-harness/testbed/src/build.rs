@@ -282,7 +282,8 @@ impl Sources {
     ///
     /// Vector instructions, which every gateway supports, make copying and hashing faster and the file smaller by a thirtieth.
     fn flags(&self, metadata: &Metadata) -> Result<OsString> {
-        let flags = std::iter::once("-Ctarget-feature=+simd128".into()).chain(remapping(&self.renamed(metadata)?));
+        let renamed = self.renamed(metadata)?;
+        let flags = std::iter::once("-Ctarget-feature=+simd128".into()).chain(remapping(&renamed));
         Ok(flags.collect::<Vec<OsString>>().join(OsStr::new("\u{1f}")))
     }
 
