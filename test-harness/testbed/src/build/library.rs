@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn c_compilers_see_no_paths_of_this_machine() {
         let renamed = [("/home/a/src", "/callgate"), ("/home/a/.cargo", "/cargo")];
-        let flags = c_flags(&renamed.map(|(from, to)| (from.into(), to.to_owned())));
+        let flags = c_flags(&renamed.map(|(from, to)| (PathBuf::from(from), to.to_owned())));
         assert_eq!(flags, "-ffile-prefix-map=/home/a/src=/callgate -ffile-prefix-map=/home/a/.cargo=/cargo");
     }
 }
