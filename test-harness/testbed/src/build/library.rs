@@ -85,9 +85,10 @@ impl Sources {
         let metadata = self.metadata_for(&target)?;
         let folder = self.root.join("target/module");
         let mut cargo = self.cargo();
-        cargo.args(["build", "--locked", "--package", "callgate-module", "--lib", "--profile", "module"]);
+        // A build of both types of the package would have no link-time optimization, as for the filter.
+        cargo.args(["rustc", "--locked", "--package", "callgate-module", "--lib", "--crate-type", "cdylib"]);
         // With a target, flags apply to the library alone, not to build scripts.
-        cargo.args(["--target", &target]).arg("--target-dir").arg(&folder);
+        cargo.args(["--profile", "module", "--target", &target]).arg("--target-dir").arg(&folder);
         let renamed = self.renamed(&metadata)?;
         let flags: Vec<OsString> = std::iter::once(BUILD_ID.into()).chain(remapping(&renamed)).collect();
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join(OsStr::new("\u{1f}")));
