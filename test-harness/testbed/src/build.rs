@@ -268,6 +268,16 @@ impl Sources {
         cargo
     }
 
+    /// Returns the target of programs that run on this machine, such as `x86_64-unknown-linux-gnu`.
+    ///
+    /// # Errors
+    /// When there is no compiler.
+    pub fn host(&self) -> Result<String> {
+        let compiler = self.rustc(&["-vV"])?;
+        let host = compiler.lines().find_map(|line| line.strip_prefix("host: "));
+        Ok(host.context("the compiler does not name its host")?.to_owned())
+    }
+
     /// Returns the compiler flags of the filter.
     ///
     /// Panic messages contain the names of source files. The builder's paths are private and would make the file differ between machines,
