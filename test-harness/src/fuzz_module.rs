@@ -1,7 +1,7 @@
 //! `cargo harness fuzz-module`: libFuzzer and AddressSanitizer on the adapter of the dynamic module.
 //!
-//! The adapter is the only code of the project that handles raw pointers, so it is fuzzed on each run of continuous integration and under a
-//! sanitizer. Both need compiler options that a stable compiler only accepts with `RUSTC_BOOTSTRAP`. That variable is set for this build
+//! The adapter is the only code of the project that handles raw pointers outside a sandbox, so continuous integration fuzzes it under a
+//! sanitizer. That needs a compiler option that a stable compiler only accepts with `RUSTC_BOOTSTRAP`. The variable is set for this build
 //! alone, and nothing that ships comes from it. The other fuzz targets have no unsafe code, and their functions run in `cargo test`.
 
 use std::fs;
@@ -44,7 +44,8 @@ pub fn run(time: Duration) -> Result<()> {
     cargo.env("RUSTC_BOOTSTRAP", "1").env("CARGO_ENCODED_RUSTFLAGS", FLAGS.join("\u{1f}"));
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG_ASSERTIONS", "true").env("CARGO_PROFILE_RELEASE_OVERFLOW_CHECKS", "true");
     cargo.env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only");
-    let output = progress::during("building the fuzz target", || cargo.stdin(Stdio::null()).output())?;
+    let output = progress::during("building the fuzz target", || cargo.stdin(Stdio::null()).output());
+    let output = output.context("cannot run cargo")?;
     ensure!(output.status.success(), "the fuzz target does not build:\n{}", String::from_utf8_lossy(&output.stderr));
 
     let (inputs, failures) = (root.join("fuzz/corpus").join(TARGET), root.join("fuzz/artifacts").join(TARGET));
