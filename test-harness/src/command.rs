@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum as _};
@@ -10,10 +11,10 @@ use test_harness::build::{self, Flavor};
 use test_harness::compose::{self, Profile};
 use test_harness::conformance::{self, Least};
 use test_harness::demo::{self, Demo};
-use test_harness::envoy::{self, Binary};
+use test_harness::envoy::{self, Adapter, Binary};
 use test_harness::mcp_conformance::{self, Gateway, Need, Remote, Tokens};
 use test_harness::wasmhost::HostProfile;
-use test_harness::{bench, container, package, paths, portability, progress, upstreams};
+use test_harness::{bench, container, fuzz_module, package, paths, portability, progress, soak, upstreams};
 
 /// Builds, runs and demonstrates Callgate in real gateways.
 #[derive(Parser)]
@@ -76,6 +77,14 @@ enum Command {
     },
     /// Finds or installs the Envoy that the tests use, and prints the program's path.
     Envoy,
+    /// Fuzzes the adapter of the dynamic module under AddressSanitizer, with an imitation of Envoy.
+    ///
+    /// Builds the fuzz target `module` with the compiler of the tests, so it needs no nightly one, but a C++ compiler for libFuzzer.
+    FuzzModule {
+        /// How long to fuzz, in seconds, after the build.
+        #[arg(long, default_value = "60")]
+        seconds: u64,
+    },
     /// Runs Glewlwyd, an identity provider in C, and checks what the engine decides about its tokens, natively and in an Envoy that fetches its
     /// keys, before and after it rotates them.
     ///
@@ -116,6 +125,14 @@ enum Command {
         /// Writes the picture to docs/demo.svg.
         #[arg(long)]
         write: bool,
+    },
+    /// Sends requests of every kind through the gate in a real Envoy with four workers, updates it meanwhile, and fails if memory grows.
+    ///
+    /// `CALLGATE_ADAPTER=module` runs the dynamic module instead of the filter.
+    Soak {
+        /// How long the load lasts. It lasts longer if fewer than 100,000 tokens were sent.
+        #[arg(long, default_value = "10")]
+        minutes: u64,
     },
     /// Runs upstream servers, prints how each interprets requests differently, and sends them the requests that the gate forwards.
     ///
@@ -253,6 +270,7 @@ pub(crate) fn main() -> anyhow::Result<()> {
         }
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
         Command::Bench { json, quick, write, .. } => bench::run(json.as_deref(), quick, write),
+        Command::FuzzModule { seconds } => fuzz_module::run(Duration::from_secs(seconds)),
         Command::Glewlwyd => check_glewlwyd(),
         Command::Instructions { module, write } => bench::instructions(module.as_deref(), write),
         Command::Conformance { folder, json, some } => {
@@ -268,6 +286,9 @@ pub(crate) fn main() -> anyhow::Result<()> {
         Command::McpConformance(options) => options.run(),
         Command::Package { verify } => package::run(verify),
         Command::Portability { write, only } => portability(write, only.as_deref()),
+        Command::Soak { minutes } => {
+            soak::run(Adapter::chosen()?, Duration::from_secs(minutes.saturating_mul(60)), soak::TOKENS)
+        }
         Command::Upstreams { write } => compare_upstreams(write),
         Command::Picture { write } => picture(write),
     }

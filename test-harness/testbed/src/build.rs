@@ -278,6 +278,16 @@ impl Sources {
         cargo
     }
 
+    /// Returns the target of programs that run on this machine, such as `x86_64-unknown-linux-gnu`.
+    ///
+    /// # Errors
+    /// When there is no compiler.
+    pub fn host(&self) -> Result<String> {
+        let compiler = self.rustc(&["-vV"])?;
+        let host = compiler.lines().find_map(|line| line.strip_prefix("host: "));
+        Ok(host.context("the compiler does not name its host")?.to_owned())
+    }
+
     /// Returns the compiler flags of the filter.
     ///
     /// Vector instructions, which every gateway supports, make copying and hashing faster and the file smaller by a thirtieth.
