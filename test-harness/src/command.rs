@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use clap::{Parser, Subcommand, ValueEnum as _};
@@ -10,10 +11,10 @@ use test_harness::build::{self, Flavor};
 use test_harness::compose::{self, Profile};
 use test_harness::conformance::{self, Least};
 use test_harness::demo::{self, Demo};
-use test_harness::envoy::{self, Binary};
+use test_harness::envoy::{self, Adapter, Binary};
 use test_harness::mcp_conformance::{self, Gateway, Need, Remote, Tokens};
 use test_harness::wasmhost::HostProfile;
-use test_harness::{bench, container, package, paths, portability, progress, upstreams};
+use test_harness::{bench, container, fuzz_module, package, paths, portability, progress, soak, upstreams};
 
 /// Builds, runs and demonstrates Callgate in real gateways.
 #[derive(Parser)]
@@ -24,7 +25,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Measures the cost of the gate and of Envoy's own filters, in one run of a real Envoy.
+    /// Measures the cost of the gate, in Wasm and as a module, and of Envoy's own filters, in one run of a real Envoy.
     Bench {
         /// Writes the results to this file, as JSON.
         #[arg(long)]
@@ -32,9 +33,13 @@ enum Command {
         /// Sends few requests; the results are rough.
         #[arg(long)]
         quick: bool,
-        /// Measures only these rows, named as in the JSON, in many short rounds.
+        /// Measures only these rows, named as in the JSON, in many short rounds. `workers`, `signed`, `mcp` and `certificate` are all rows of
+        /// that group.
         #[arg(long, value_delimiter = ',', conflicts_with_all = ["json", "quick"])]
         rows: Vec<String>,
+        /// Updates the tables in docs/reference/performance.md.
+        #[arg(long, conflicts_with_all = ["quick", "rows"])]
+        write: bool,
     },
     /// Builds the filter and prints the file's path.
     Build,
@@ -72,6 +77,14 @@ enum Command {
     },
     /// Finds or installs the Envoy that the tests use, and prints the program's path.
     Envoy,
+    /// Fuzzes the adapter of the dynamic module under AddressSanitizer, with an imitation of Envoy.
+    ///
+    /// Builds the fuzz target `module` with the compiler of the tests, so it needs no nightly one, but a C++ compiler for libFuzzer.
+    FuzzModule {
+        /// How long to fuzz, in seconds, after the build.
+        #[arg(long, default_value = "60")]
+        seconds: u64,
+    },
     /// Runs Glewlwyd, an identity provider in C, and checks what the engine decides about its tokens, natively and in an Envoy that fetches its
     /// keys, before and after it rotates them.
     ///
@@ -91,9 +104,10 @@ enum Command {
     /// Starts Callgate in an Envoy in front of the suite's own MCP server, or checks the gateway at `--url`, which forwards to `--upstream`.
     /// docs/reference/mcp-conformance.md lists the scenarios, and what another gateway needs to allow.
     McpConformance(Box<McpConformance>),
-    /// Writes the files of a release to `target/dist`: the filter, its hash, an image, the schemas, a bill of materials.
+    /// Writes the files of a release to `target/dist`: the filter, its hash, an image, the schemas, a bill of materials. Also the dynamic
+    /// module with its hash and bill of materials, for each architecture that this machine has a compiler for.
     Package {
-        /// Builds the filter a second time, in another folder, and fails if the bytes differ. Takes a few minutes.
+        /// Builds the filter and the module a second time, in another folder, and fails if the bytes differ. Takes a few minutes.
         #[arg(long)]
         verify: bool,
     },
@@ -111,6 +125,14 @@ enum Command {
         /// Writes the picture to docs/demo.svg.
         #[arg(long)]
         write: bool,
+    },
+    /// Sends requests of every kind through the gate in a real Envoy with four workers, updates it meanwhile, and fails if memory grows.
+    ///
+    /// `CALLGATE_ADAPTER=module` runs the dynamic module instead of the filter.
+    Soak {
+        /// How long the load lasts. It lasts longer if fewer than 100,000 tokens were sent.
+        #[arg(long, default_value = "10")]
+        minutes: u64,
     },
     /// Runs upstream servers, prints how each interprets requests differently, and sends them the requests that the gate forwards.
     ///
@@ -247,7 +269,8 @@ pub(crate) fn main() -> anyhow::Result<()> {
             Ok(())
         }
         Command::Bench { json: None, rows, .. } if !rows.is_empty() => bench::some_rows(&rows),
-        Command::Bench { json, quick, .. } => bench::run(json.as_deref(), quick),
+        Command::Bench { json, quick, write, .. } => bench::run(json.as_deref(), quick, write),
+        Command::FuzzModule { seconds } => fuzz_module::run(Duration::from_secs(seconds)),
         Command::Glewlwyd => check_glewlwyd(),
         Command::Instructions { module, write } => bench::instructions(module.as_deref(), write),
         Command::Conformance { folder, json, some } => {
@@ -263,6 +286,9 @@ pub(crate) fn main() -> anyhow::Result<()> {
         Command::McpConformance(options) => options.run(),
         Command::Package { verify } => package::run(verify),
         Command::Portability { write, only } => portability(write, only.as_deref()),
+        Command::Soak { minutes } => {
+            soak::run(Adapter::chosen()?, Duration::from_secs(minutes.saturating_mul(60)), soak::TOKENS)
+        }
         Command::Upstreams { write } => compare_upstreams(write),
         Command::Picture { write } => picture(write),
     }

@@ -9,4 +9,5 @@ mod corpus_wasm;
 mod documents;
 mod envoy;
 mod mcp_conformance;
+mod soak;
 mod spiffe;

@@ -1,13 +1,13 @@
-//! The filter in a real Envoy that fetches a provider's keys.
+//! The gate in a real Envoy that fetches a provider's keys.
 
 use std::net::SocketAddr;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use callgate_testbed::build::{self, Flavor};
+use callgate_testbed::build::Flavor;
 use callgate_testbed::client::{self, Request};
-use callgate_testbed::envoy::{Bootstrap, Envoy, Options};
+use callgate_testbed::envoy::{Adapter, Bootstrap, Envoy, Options};
 use callgate_testbed::upstream::Upstream;
 use serde_json::Value;
 
@@ -17,7 +17,7 @@ use crate::gate::HOST;
 const DEADLINE: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
-/// A running Envoy with the filter, and the API behind it.
+/// A running Envoy with the gate, and the API behind it.
 pub(crate) struct EnvoyGate {
     envoy: Envoy,
     _upstream: Upstream,
@@ -32,7 +32,7 @@ impl EnvoyGate {
     /// # Errors
     /// When there is no Envoy, or it does not accept the policy.
     pub(crate) fn start(policy: &Value, provider: SocketAddr) -> Result<Self> {
-        let module = build::filter(Flavor::Release)?;
+        let module = Adapter::chosen()?.build(Flavor::Release)?;
         let upstream = Upstream::start()?;
         let mut bootstrap = Bootstrap::new(&module, &policy.to_string(), upstream.address())?;
         bootstrap.add_server(Self::CLUSTER, provider)?;

@@ -3,8 +3,6 @@
 //! All listeners hold a request until its body is complete, because they answer it themselves. Envoy's own filter for MCP is measured with
 //! the same request for a tool: it parses the request for routes and other filters, and decides nothing.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result, ensure};
 use callgate_kit::mint::SigningKey;
 use serde_json::{Value, json};
@@ -13,7 +11,7 @@ use super::callee::Callee;
 use super::compared::{self, Row};
 use super::load::Clients;
 use super::report::Measured;
-use super::{Size, native, policies, rows};
+use super::{Built, Size, native, policies, rows};
 use crate::client::{self, Request};
 use crate::envoy::{Bootstrap, Envoy, Options};
 use crate::paths;
@@ -28,12 +26,14 @@ const TOOLS: usize = 50;
 const ALLOWED: usize = 25;
 
 /// The rows, with the methods of their requests.
-const ROWS: [Row<&str>; 5] = [
+const ROWS: [Row<&str>; 7] = [
     row("mcp_bare_call", "", "bare", CALL, ""),
     row("mcp_native", "Envoy's filter for MCP, a tool with a body of 2 KiB", "native", CALL, "mcp_bare_call"),
-    row("mcp_call", "Callgate, a tool with a body of 2 KiB", "callgate", CALL, "mcp_bare_call"),
+    row("mcp_call", "Wasm, a tool with a body of 2 KiB", "callgate", CALL, "mcp_bare_call"),
+    row("module_mcp_call", "module, a tool with a body of 2 KiB", "module", CALL, "mcp_bare_call"),
     row("mcp_bare_list", "", "bare", LIST, ""),
-    row("mcp_list", "Callgate, a list of 50 tools of which 25 are allowed", "callgate", LIST, "mcp_bare_list"),
+    row("mcp_list", "Wasm, a list of 50 tools of which 25 are allowed", "callgate", LIST, "mcp_bare_list"),
+    row("module_mcp_list", "module, a list of 50 tools of which 25 are allowed", "module", LIST, "mcp_bare_list"),
 ];
 const CALL: &str = "tools/call";
 const LIST: &str = "tools/list";
@@ -49,10 +49,10 @@ const fn row(
 }
 
 /// Measures requests for a tool and for the list of tools, in addition to a listener that only holds them until their bodies are complete.
-pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
+pub(super) fn measure(built: &Built, size: &Size) -> Result<Vec<Measured>> {
     let callee = Callee::start()?;
     let token = token()?;
-    let envoy = start(filter, &callee)?;
+    let envoy = start(built, &callee)?;
     check_that_they_decide(&envoy, &token)?;
     compared::measure(
         "MCP, round",
@@ -64,16 +64,17 @@ pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
     )
 }
 
-fn start(filter: &Path, callee: &Callee) -> Result<Envoy> {
-    let mut base = rows::base(filter, callee)?;
+fn start(built: &Built, callee: &Callee) -> Result<Envoy> {
+    let mut base = rows::base(&built.filter, callee)?;
     answer_as_server(&mut base)?;
-    let mut gate = rows::gate(&base, "callgate", &policy()?)?;
-    let filters = gate.manager()?.get_mut("http_filters").and_then(Value::as_array_mut);
-    filters.context("there are no filters")?.insert(0, native::buffer());
+    let mut module_base = rows::base(&built.module, callee)?;
+    answer_as_server(&mut module_base)?;
+    let policy = policy()?;
     let bootstrap = Bootstrap::joined(vec![
         ("bare", base.with_filters(vec![native::buffer()])?),
         ("native", base.with_filters(vec![native::buffer(), native::mcp()])?),
-        ("callgate", gate),
+        ("callgate", rows::buffered(rows::gate(&base, "callgate", &policy)?)?),
+        ("module", rows::buffered(rows::gate(&module_base, "module", &policy)?)?),
     ])?;
     Envoy::start(&bootstrap, &Options::default())
 }
@@ -184,11 +185,12 @@ fn check_that_they_decide(envoy: &Envoy, token: &str) -> Result<()> {
     let forged = token.rsplit_once('.').map(|(signed, _)| format!("{signed}.{}", "A".repeat(86)));
     let forged = request(CALL, &forged.context("the token has no signature")?);
     let other = Request::post("/mcp").host(HOST).header("Content-Type", "application/json").body("{}");
-    for (listener, request, expected) in [("callgate", forged, 401), ("native", other, 400)] {
-        let status = client::call(envoy.listener(listener)?, &request)?.status;
+    for (listener, request, expected) in [("callgate", &forged, 401), ("module", &forged, 401), ("native", &other, 400)]
+    {
+        let status = client::call(envoy.listener(listener)?, request)?.status;
         ensure!(status == expected, "listener `{listener}`: the response to a request that is rejected is {status}");
     }
-    for (listener, expected) in [("bare", TOOLS), ("callgate", ALLOWED)] {
+    for (listener, expected) in [("bare", TOOLS), ("callgate", ALLOWED), ("module", ALLOWED)] {
         let answer = client::call(envoy.listener(listener)?, &request(LIST, token))?;
         let listed = answer.json().pointer("/result/tools").and_then(Value::as_array).map_or(0, Vec::len);
         ensure!(listed == expected, "listener `{listener}`: the client sees {listed} tools: {}", answer.text());

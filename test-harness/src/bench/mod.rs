@@ -1,8 +1,8 @@
 //! `cargo harness bench`: the cost of the gate in CPU time of a real Envoy.
 //!
-//! One Envoy with one worker has a listener for each row: the shipped one, with other filters instead of the gate. Each round runs all rows
-//! in turn, so other load on the machine affects all rows alike. The added cost of a row is computed against the plain listener within the
-//! same round.
+//! One Envoy with one worker has a listener for each row: the shipped one, with the module or other filters instead of the gate. Each round
+//! runs all rows in turn, so other load on the machine affects all rows alike. The added cost of a row is computed against the plain
+//! listener within the same round.
 
 mod callee;
 mod certificate;
@@ -12,16 +12,19 @@ mod contention;
 pub mod costs;
 mod cpu;
 mod fetched;
+mod footprint;
 mod instructions;
 mod load;
 mod mcp;
 mod native;
+mod page;
 mod policies;
 mod policy_service;
 mod report;
 mod revoked;
 mod rows;
 mod signed;
+mod workers;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -42,11 +45,15 @@ use callee::Callee;
 use load::Clients;
 use policy_service::PolicyService;
 use revoked::REVOCATION;
-use rows::{BARE, EXT_AUTHZ, FETCHED, LARGE, Modules, NOOP, POLICY_SERVICE, Row, Rows, SAME_CALLS, SMALL};
+use rows::{
+    BARE, EXT_AUTHZ, FETCHED, LARGE, MODULE_FETCHED, Modules, NOOP, POLICY_SERVICE, POLICY_SERVICE_CACHED,
+    POLICY_SERVICES, Row, Rows, SAME_CALLS, SMALL,
+};
 
 pub use fetched::FetchedKeys;
+pub use footprint::Footprint;
 pub use instructions::{Instructions, Part};
-pub use report::{Bound, LAST_WASM_MB, Measured, Report, Spread};
+pub use report::{Bound, LAST_WASM_MB, Measured, Report, Spread, required_ratios};
 
 /// A filter that makes the host calls of a decision without deciding anything.
 const SAME_CALLS_TEXT: &str = include_str!("same_calls.wat");
@@ -69,9 +76,11 @@ pub struct Size {
     pub connections: usize,
     /// The number of policy updates.
     pub updates: usize,
+    /// How often each kind of Envoy is started to measure its memory and the time until it is ready.
+    pub starts: usize,
     /// How long idle workers are measured.
     pub idle: Duration,
-    /// Whether to measure the policy service too, which takes minutes to build.
+    /// Whether to measure the policy services too, which take minutes to build.
     pub policy_service: bool,
 }
 
@@ -84,6 +93,7 @@ impl Size {
         fresh_calls: 50,
         connections: 16,
         updates: 5,
+        starts: 3,
         idle: Duration::from_secs(20),
         policy_service: true,
     };
@@ -95,6 +105,7 @@ impl Size {
         fresh_calls: 32,
         connections: 16,
         updates: 1,
+        starts: 1,
         idle: Duration::from_secs(2),
         policy_service: false,
     };
@@ -106,6 +117,7 @@ impl Size {
         fresh_calls: 16,
         connections: 16,
         updates: 0,
+        starts: 0,
         idle: Duration::ZERO,
         policy_service: true,
     };
@@ -115,36 +127,54 @@ impl Size {
     }
 }
 
-/// Measures, prints the tables and writes the figures to a file.
+/// The files that are measured: the same engine in Wasm and as a dynamic module.
+#[derive(Debug)]
+struct Built {
+    filter: PathBuf,
+    module: PathBuf,
+}
+
+impl Built {
+    fn new() -> Result<Self> {
+        Ok(Self {
+            filter: progress::during("building the filter", || build::filter(Flavor::Release))?,
+            module: progress::during("building the module", || build::envoy_module(Flavor::Release))?,
+        })
+    }
+}
+
+/// Measures, prints the tables and writes the figures to a file. With `write`, updates the tables in the documents.
 ///
 /// # Errors
 /// When something is missing, or a response is not the expected one.
-pub fn run(json: Option<&Path>, quick: bool) -> Result<()> {
+pub fn run(json: Option<&Path>, quick: bool, write: bool) -> Result<()> {
     let report = measure(&if quick { Size::QUICK } else { Size::FULL })?;
     println!("{report}");
     if let Some(file) = json {
         let text = serde_json::to_string_pretty(&report).context("the results cannot be written as JSON")? + "\n";
         fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    Ok(())
+    if write { page::write(&report) } else { Ok(()) }
 }
+
+/// Rows that are measured in separate Envoys, by the names under which [`some_rows`] measures them.
+const GROUPS: [(&str, fn(&Built, &Size) -> Result<Vec<Measured>>); 4] = [
+    ("workers", workers::measure),
+    ("signed", signed::measure),
+    ("mcp", mcp::measure),
+    ("certificate", |built, size| certificate::measure(&built.filter, size)),
+];
 
 /// Measures some rows and prints them.
 ///
 /// # Errors
 /// See [`run`]; also when there is no row with such a name.
 pub fn some_rows(names: &[String]) -> Result<()> {
-    let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
+    let built = Built::new()?;
     let wanted = |name: &str| names.iter().any(|wanted| wanted == name);
-    let mut rows = measure_rows(&filter, &Size::SHORT, wanted)?;
-    if names.iter().any(|name| name == "signed") {
-        rows.extend(signed::measure(&filter, &Size::SHORT)?);
-    }
-    if names.iter().any(|name| name == "mcp") {
-        rows.extend(mcp::measure(&filter, &Size::SHORT)?);
-    }
-    if names.iter().any(|name| name == "certificate") {
-        rows.extend(certificate::measure(&filter, &Size::SHORT)?);
+    let mut rows = measure_rows(&built, &Size::SHORT, wanted)?;
+    for (_, measure) in GROUPS.iter().filter(|(name, _)| wanted(name)) {
+        rows.extend(measure(&built, &Size::SHORT)?);
     }
     ensure!(rows.len() > 1, "unknown row; expected the name of a row in the JSON");
     println!("{}", report::of_rows(&rows));
@@ -176,30 +206,38 @@ pub fn instructions(module: Option<&Path>, write: bool) -> Result<()> {
 /// # Errors
 /// See [`run`].
 pub fn measure(size: &Size) -> Result<Report> {
-    let filter = progress::during("building the filter", || build::filter(Flavor::Release))?;
+    let built = Built::new()?;
     progress::during("looking for Envoy, or installing it", envoy::locate)?;
-    let module = Module::load(&filter)?;
+    let filter = &built.filter;
+    let module = Module::load(filter)?;
     let instructions = Instructions::count(&module)?;
     let fetched_keys = FetchedKeys::count(&module)?;
     let (memory_small, memory_large) = progress::during("measuring memory", || -> Result<_> {
         Ok((memory(&module, SMALL)?, memory(&module, LARGE)?))
     })?;
-    let ticks_percent = progress::during("measuring idle workers", || fetched::ticks_percent(&filter, size))?;
+    let footprints =
+        progress::during("measuring memory and start of whole Envoys", || footprint::measure(&built, size))?;
+    let ticks_percent = progress::during("measuring idle workers", || fetched::ticks_percent(filter, size))?;
     let configure_ms =
-        progress::during("measuring how long a policy update takes", || configure::measure(&filter, size))?;
-    let mut rows = measure_rows(&filter, size, |name| name != POLICY_SERVICE || size.policy_service)?;
-    rows.extend(contention::measure(&filter, size)?);
-    rows.extend(signed::measure(&filter, size)?);
-    rows.extend(mcp::measure(&filter, size)?);
-    rows.extend(certificate::measure(&filter, size)?);
+        progress::during("measuring how long a policy update takes", || configure::measure(filter, size))?;
+    let mut rows = measure_rows(&built, size, |name| !POLICY_SERVICES.contains(&name) || size.policy_service)?;
+    rows.extend(contention::measure(filter, size)?);
+    for (_, measure) in GROUPS {
+        rows.extend(measure(&built, size)?);
+    }
+    let bytes = |file: &Path| -> Result<u64> {
+        Ok(fs::metadata(file).with_context(|| format!("{} is missing", file.display()))?.len())
+    };
     Ok(Report {
         envoy: envoy::pinned_version()?,
         connections: size.connections,
         rows,
         configure_ms,
-        wasm_bytes: fs::metadata(&filter).context("the filter is missing")?.len(),
+        wasm_bytes: bytes(filter)?,
+        module_bytes: bytes(&built.module)?,
         memory_small,
         memory_large,
+        footprints,
         instructions,
         fetched_keys,
         ticks_percent,
@@ -216,16 +254,16 @@ fn start(module: &Module, policy: &Value) -> Result<Vm> {
     Vm::start(module, policy.to_string().as_bytes(), &[]).map_err(|failed| anyhow!("{failed}"))
 }
 
-fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Result<Vec<Measured>> {
+fn measure_rows(built: &Built, size: &Size, wanted: impl Fn(&str) -> bool) -> Result<Vec<Measured>> {
     let folder = tempfile::tempdir().context("cannot create a folder")?;
     let noop = written(&folder.path().join("noop.wasm"), include_str!("noop.wat"))?;
     let same_calls = written(&folder.path().join("same_calls.wasm"), SAME_CALLS_TEXT)?;
-    let modules = Modules { filter, noop: &noop, same_calls: &same_calls };
+    let modules = Modules { built, noop: &noop, same_calls: &same_calls };
     let callee = Callee::start()?;
-    if wanted(POLICY_SERVICE) {
+    if POLICY_SERVICES.into_iter().any(&wanted) {
         progress::during("building the policy service", build::policy_service)?;
     }
-    let Rows { bootstrap, mut rows, policy_service, key_server: _running, list_server: _running_too } =
+    let Rows { bootstrap, mut rows, policy_services, key_server: _running, list_server: _running_too } =
         progress::during("minting tokens", || Rows::new(&modules, &callee, size, wanted))?;
     let envoy = progress::during("starting Envoy", || Envoy::start(&bootstrap, &Options::default()))?;
     check_that_they_decide(&envoy, &rows)?;
@@ -234,7 +272,7 @@ fn measure_rows(filter: &Path, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     let mut measured: Vec<_> = rows.iter().map(|row| Measured::new(row.name, row.what)).collect();
     let count = rows.len();
     let processes: Vec<_> =
-        std::iter::once(envoy.process()).chain(policy_service.as_ref().map(PolicyService::process)).collect();
+        std::iter::once(envoy.process()).chain(policy_services.iter().map(PolicyService::process)).collect();
     progress::times("round", size.warm_up + size.rounds, |round| {
         // Each round begins with another row.
         for index in (0..count).map(|index| (index + round) % count) {
@@ -284,19 +322,19 @@ fn check_that_they_decide(envoy: &Envoy, rows: &[Row]) -> Result<()> {
         let expected = if [BARE, NOOP, SAME_CALLS, EXT_AUTHZ].contains(&row.listener) { 200 } else { 401 };
         ensure!(status == expected, "row `{}`: the response to a request without a token is {status}", row.name);
     }
-    if rows.iter().any(|row| row.name == FETCHED) {
-        fetched::await_keys(envoy.listener(FETCHED)?)?;
+    for row in rows.iter().filter(|row| [FETCHED, MODULE_FETCHED].contains(&row.name)) {
+        fetched::await_keys(envoy.listener(row.listener)?)?;
     }
     if rows.iter().any(|row| row.name == REVOCATION) {
         revoked::await_list(envoy.listener(REVOCATION)?)?;
     }
-    if rows.iter().any(|row| row.name == POLICY_SERVICE) {
-        check_that_the_policy_service_decides(envoy.listener(POLICY_SERVICE)?)?;
+    for row in rows.iter().filter(|row| POLICY_SERVICES.contains(&row.name)) {
+        check_that_the_policy_service_decides(row.name, envoy.listener(row.listener)?)?;
     }
     Ok(())
 }
 
-fn check_that_the_policy_service_decides(listener: SocketAddr) -> Result<()> {
+fn check_that_the_policy_service_decides(name: &str, listener: SocketAddr) -> Result<()> {
     let issuer = Issuer::new()?;
     let token = policies::token(&issuer, &issuer.es256, 0);
     let forged = token.rsplit_once('.').map(|(signed, _)| format!("{signed}.{}", "A".repeat(86)));
@@ -308,7 +346,7 @@ fn check_that_the_policy_service_decides(listener: SocketAddr) -> Result<()> {
         ("a request that its policies allow", policies::call(&token), 200),
     ] {
         let status = client::call(listener, &request)?.status;
-        ensure!(status == expected, "row `{POLICY_SERVICE}`: the response to {what} is {status}");
+        ensure!(status == expected, "row `{name}`: the response to {what} is {status}");
     }
     Ok(())
 }
@@ -322,6 +360,7 @@ fn check_that_they_were_asked(envoy: &Envoy, rows: &[Row], size: &Size) -> Resul
         ("native_cached", "limit.http_local_rate_limit.ok"),
         (EXT_AUTHZ, "http.api.ext_authz.ok"),
         (POLICY_SERVICE, "http.api.ext_authz.policy_service.ok"),
+        (POLICY_SERVICE_CACHED, "http.api.ext_authz.policy_service_cached.ok"),
     ] {
         if !rows.iter().any(|measured| measured.name == row) {
             continue;

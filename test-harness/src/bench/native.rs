@@ -9,7 +9,6 @@ use anyhow::{Context as _, Result};
 use callgate::document::HEADER_PREFIX;
 use serde_json::{Map, Value, json};
 
-use super::rows::POLICY_SERVICE;
 use crate::envoy;
 use crate::quickstart::set;
 
@@ -112,27 +111,27 @@ pub(super) fn ext_authz(cluster: &str) -> Value {
     )
 }
 
-/// Returns the filter that sends the check over gRPC.
-pub(super) fn ext_authz_grpc() -> Value {
+/// Returns the filter that sends the check over gRPC to the cluster of this name, which is also the name in its counters.
+pub(super) fn ext_authz_grpc(cluster: &str) -> Value {
     filter(
         "ext_authz",
         "ext_authz.v3.ExtAuthz",
         json!({
             "transport_api_version": "V3",
-            "stat_prefix": POLICY_SERVICE,
-            "grpc_service": { "envoy_grpc": { "cluster_name": POLICY_SERVICE }, "timeout": "5s" },
+            "stat_prefix": cluster,
+            "grpc_service": { "envoy_grpc": { "cluster_name": cluster }, "timeout": "5s" },
         }),
     )
 }
 
-/// Returns the cluster of the policy service, to which Envoy keeps one HTTP/2 connection.
-pub(super) fn policy_service(address: SocketAddr) -> Value {
+/// Returns the cluster of a policy service, to which Envoy keeps one HTTP/2 connection.
+pub(super) fn policy_service(name: &str, address: SocketAddr) -> Value {
     let options = "envoy.extensions.upstreams.http.v3.HttpProtocolOptions";
     let http2 = json!({ options: {
         "@type": format!("type.googleapis.com/{options}"),
         "explicit_http_config": { "http2_protocol_options": {} },
     } });
-    let mut cluster = envoy::cluster(POLICY_SERVICE, address);
+    let mut cluster = envoy::cluster(name, address);
     set(&mut cluster, "typed_extension_protocol_options", http2);
     cluster
 }

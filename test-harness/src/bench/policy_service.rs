@@ -12,23 +12,26 @@ use crate::build;
 
 /// A running service. It stops when it is dropped.
 pub(super) struct PolicyService {
+    name: &'static str,
     process: Child,
     address: SocketAddr,
 }
 
 impl PolicyService {
-    /// Builds and starts the service for tokens that are signed with this key.
-    pub(super) fn start(jwk: &Value) -> Result<Self> {
+    /// Builds and starts the service for tokens that are signed with this key. It verifies each token in each request, or only tokens that
+    /// are not in its cache.
+    pub(super) fn start(name: &'static str, jwk: &Value, caches_tokens: bool) -> Result<Self> {
         let process = Command::new(build::policy_service()?).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let process = process.context("cannot start the policy service")?;
         // From here on, an error drops the service and stops it.
-        let mut service = Self { process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
-        service.address = service.configure(jwk)?;
+        let mut service = Self { name, process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
+        service.address = service.configure(jwk, caches_tokens)?;
         Ok(service)
     }
 
-    fn configure(&mut self, jwk: &Value) -> Result<SocketAddr> {
-        let configuration = json!({ "jwk": jwk, "agents": policies::quickstart()?.get("agents") });
+    fn configure(&mut self, jwk: &Value, caches_tokens: bool) -> Result<SocketAddr> {
+        let policy = policies::quickstart()?;
+        let configuration = json!({ "jwk": jwk, "agents": policy.get("agents"), "caches_tokens": caches_tokens });
         let mut stdin = self.process.stdin.take().context("the policy service has no standard input")?;
         write!(stdin, "{configuration}").context("cannot configure the policy service")?;
         drop(stdin);
@@ -36,6 +39,11 @@ impl PolicyService {
         let stdout = self.process.stdout.take().context("the policy service has no standard output")?;
         BufReader::new(stdout).read_line(&mut line).context("the policy service did not start")?;
         line.trim_end().parse().context("the policy service did not start")
+    }
+
+    /// Returns the name of its row, listener and cluster.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -59,6 +67,7 @@ mod tests {
     use callgate::document::HEADER_PREFIX;
 
     use super::super::native;
+    use super::super::rows::{POLICY_SERVICE_CACHED, POLICY_SERVICES};
     use super::*;
     use crate::build::Flavor;
     use crate::client::{self, Request};
@@ -70,14 +79,20 @@ mod tests {
     #[test]
     #[ignore = "builds the policy service, for minutes: `.ci/run` runs it"]
     fn policy_service_allows_the_same_requests_as_the_gate() {
+        for service in POLICY_SERVICES {
+            allows_the_same_requests_as_the_gate(service);
+        }
+    }
+
+    fn allows_the_same_requests_as_the_gate(name: &'static str) {
         let issuer = Issuer::new().unwrap();
-        let service = PolicyService::start(&issuer.es256.public_jwk()).unwrap();
+        let service = PolicyService::start(name, &issuer.es256.public_jwk(), name == POLICY_SERVICE_CACHED).unwrap();
         let upstream = Upstream::start().unwrap();
         let filter = build::filter(Flavor::Release).unwrap();
         let base = Bootstrap::new(&filter, &policies::quickstart().unwrap().to_string(), upstream.address()).unwrap();
-        let asked = base.with_filters(vec![native::ext_authz_grpc()]).unwrap();
+        let asked = base.with_filters(vec![native::ext_authz_grpc(name)]).unwrap();
         let mut bootstrap = Bootstrap::joined(vec![("callgate", base), ("service", asked)]).unwrap();
-        bootstrap.add_cluster(native::policy_service(service.address())).unwrap();
+        bootstrap.add_cluster(native::policy_service(name, service.address())).unwrap();
         let envoy = Envoy::start(&bootstrap, &Options::default()).unwrap();
         let both = |request: &Request| {
             ["callgate", "service"].map(|name| client::call(envoy.listener(name).unwrap(), request).unwrap())
@@ -112,6 +127,7 @@ mod tests {
             ("an expired token", 401, pulls, changed(&|claims| set(claims, "exp", issuer.now - 300))),
             ("another audience", 401, pulls, changed(&|claims| set(claims, "aud", "https://other.example.com"))),
             ("another issuer", 401, pulls, changed(&|claims| set(claims, "iss", "https://other.example.com"))),
+            ("a token dated in the future", 401, pulls, changed(&|claims| set(claims, "iat", issuer.now + 300))),
             ("a long lifetime", 401, pulls, changed(&|claims| set(claims, "exp", issuer.now + 3600))),
             ("another organization", 403, "/repos/globex/gateway/pulls", token.clone()),
             ("another repository", 403, "/repos/acme/other/pulls", token.clone()),
@@ -122,7 +138,7 @@ mod tests {
             ("an unknown agent", 403, pulls, issuer.token("nobody", scopes)),
         ] {
             let [gate, service] = both(&post(target, &token)).map(|answer| answer.status);
-            assert_eq!(service, status, "{what}");
+            assert_eq!(service, status, "{name}: {what}");
             assert!(gate >= 400, "{what}: {gate}");
         }
         assert_eq!(upstream.count(), 2);

@@ -9,35 +9,67 @@ use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use super::fetched::FetchedKeys;
+use super::footprint::Footprint;
 use super::instructions::Instructions;
 
 /// The cost ratios of pairs of rows, with their upper bounds. The bounds tolerate noise of the machine, but not a decision that becomes 50%
 /// more expensive.
-const RATIOS: [(&str, &str, &str, Option<f64>); 19] = [
+pub(super) const RATIOS: [(&str, &str, &str, Option<f64>); 43] = [
     ("warm_vs_native_cached", "warm", "native_cached", Some(2.0)),
+    ("module_warm_vs_native_cached", "module_warm", "native_cached", Some(MOST_MODULE_WARM)),
+    ("module_warm_vs_warm", "module_warm", "warm", None),
     ("same_calls_vs_native_cached", "same_calls", "native_cached", None),
     // The instructions of both differ by at most 1 %. The rest is noise, and two modules at different places in memory.
     ("warm_fetched_vs_warm", "warm_fetched", "warm", Some(1.05)),
+    // Without a bound: a twentieth of so small a cost is within the noise.
+    ("module_warm_fetched_vs_module_warm", "module_warm_fetched", "module_warm", None),
     ("revocation_vs_warm", "revocation", "warm", Some(1.05)),
     // The record and one header of the upstream are longer.
     ("delegation_vs_warm", "delegation", "warm", None),
     ("warm_vs_native", "warm", "native_es256", Some(0.4)),
+    ("module_warm_vs_native", "module_warm", "native_es256", None),
     ("cold_es256_vs_native", "cold_es256", "native_es256", Some(1.9)),
+    ("module_cold_es256_vs_native", "module_cold_es256", "native_es256", Some(MOST_MODULE_NEW)),
     ("cold_rs256_vs_native", "cold_rs256", "native_rs256", Some(1.9)),
+    ("module_cold_rs256_vs_native", "module_cold_rs256", "native_rs256", Some(MOST_MODULE_NEW)),
     ("cold_ed25519_vs_native", "cold_ed25519", "native_ed25519", Some(1.9)),
+    ("module_cold_ed25519_vs_native", "module_cold_ed25519", "native_ed25519", Some(MOST_MODULE_NEW)),
     ("warm_vs_ext_authz", "warm", "ext_authz", Some(0.7)),
+    ("module_warm_vs_ext_authz", "module_warm", "ext_authz", None),
     ("warm_vs_policy_service", "warm", "policy_service", Some(0.15)),
+    ("module_warm_vs_policy_service", "module_warm", "policy_service", None),
+    ("warm_vs_policy_service_cached", "warm", "policy_service_cached", None),
+    ("module_warm_vs_policy_service_cached", "module_warm", "policy_service_cached", None),
+    ("policy_service_vs_ext_authz", "policy_service", "ext_authz", None),
     ("same_calls_vs_ext_authz", "same_calls", "ext_authz", None),
     ("scale_10000_vs_10", "scale_10000", "scale_10", Some(1.2)),
+    ("module_scale_10000_vs_10", "module_scale_10000", "module_scale_10", Some(1.2)),
     ("signed_ed25519_vs_native_eddsa", "signed_ed25519", "native_eddsa", Some(1.0)),
+    ("module_signed_ed25519_vs_native_eddsa", "module_signed_ed25519", "native_eddsa", Some(MOST_MODULE_NEW)),
+    ("signed_es256_vs_native_ecdsa", "signed_es256", "native_ecdsa", None),
+    ("module_signed_es256_vs_native_ecdsa", "module_signed_es256", "native_ecdsa", Some(MOST_MODULE_NEW)),
+    // No native filter verifies HMAC.
     ("signed_hmac_vs_native_eddsa", "signed_hmac", "native_eddsa", Some(0.4)),
+    ("module_signed_hmac_vs_native_eddsa", "module_signed_hmac", "native_eddsa", Some(0.4)),
+    ("module_signed_hmac_4k_vs_signed_hmac_4k", "module_signed_hmac_4k", "signed_hmac_4k", None),
     ("limit_contention", "limits_4", "limits_1", Some(1.5)),
+    ("warm_4_workers_vs_native", "warm_4_workers", "native_4_workers", None),
+    ("module_4_workers_vs_native", "module_4_workers", "native_4_workers", Some(MOST_MODULE_4_WORKERS)),
     // The native filter parses the request and decides nothing.
     ("mcp_call_vs_native", "mcp_call", "mcp_native", None),
+    ("module_mcp_call_vs_native", "module_mcp_call", "mcp_native", None),
+    ("module_mcp_call_vs_mcp_call", "module_mcp_call", "mcp_call", None),
+    ("module_mcp_list_vs_mcp_list", "module_mcp_list", "mcp_list", None),
     // Both add to a listener with TLS, of which each request costs the same.
     ("certificate_vs_token", "certificate", "token_over_tls", None),
     ("certificate_bound_vs_token", "certificate_bound", "token_over_tls", None),
+    ("module_warm_vs_same_calls", "module_warm", "same_calls", None),
 ];
+/// The module, for a token that was seen before.
+const MOST_MODULE_WARM: f64 = 0.8;
+/// The module, for a token that was never seen or for a signed request.
+const MOST_MODULE_NEW: f64 = 1.0;
+const MOST_MODULE_4_WORKERS: f64 = 0.7;
 const MOST_CONFIGURE_MS: f64 = 500.0;
 const MOST_MEMORY_MIB: f64 = 64.0;
 const MOST_TICKS_PERCENT: f64 = 0.1;
@@ -45,6 +77,11 @@ const MOST_TICKS_PERCENT: f64 = 0.1;
 const MOST_WASM_MB: f64 = 2.2;
 /// The size that the module must not exceed, as long as it exceeds the bound: 1 % above the last measured one. It may only be lowered.
 pub const LAST_WASM_MB: f64 = 2.54;
+
+/// Returns the ratios that have an upper bound, with that bound.
+pub fn required_ratios() -> Vec<(&'static str, f64)> {
+    RATIOS.iter().filter_map(|(name, _, _, most)| Some((*name, (*most)?))).collect()
+}
 
 /// All figures of a run.
 #[derive(Debug)]
@@ -55,8 +92,11 @@ pub struct Report {
     /// The worker's CPU time for each update to a policy with 10,000 endpoints and agents, in milliseconds.
     pub(super) configure_ms: Vec<f64>,
     pub(super) wasm_bytes: u64,
+    pub(super) module_bytes: u64,
     pub(super) memory_small: usize,
     pub(super) memory_large: usize,
+    /// Whole Envoys: without a gate, with the module, and with the filter in Wasm.
+    pub(super) footprints: Vec<Footprint>,
     pub(super) instructions: Instructions,
     pub(super) fetched_keys: FetchedKeys,
     /// What eight idle workers use to keep fetched keys current, in percent of a core.
@@ -68,7 +108,7 @@ pub struct Report {
 pub struct Measured {
     /// The row's name.
     pub name: &'static str,
-    what: &'static str,
+    pub(super) what: &'static str,
     requests: usize,
     rounds: Vec<f64>,
     /// The cost in addition to the base row in the same round. The base is the plain listener, or the policy without limits.
@@ -109,7 +149,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    fn of(figures: &[f64]) -> Self {
+    pub(super) fn of(figures: &[f64]) -> Self {
         let mut sorted = figures.to_vec();
         sorted.sort_by(f64::total_cmp);
         let at = |part: f64| {
@@ -138,12 +178,22 @@ impl Bound {
     pub fn holds(&self) -> bool {
         self.most.is_none_or(|most| self.value <= most)
     }
+
+    /// Describes the requirement.
+    pub(super) fn required(&self) -> String {
+        self.most.map(|most| format!("at most {most}")).unwrap_or_default()
+    }
 }
 
 impl Report {
     /// Returns the rows, in the order of the table.
     pub fn rows(&self) -> &[Measured] {
         &self.rows
+    }
+
+    /// Returns what whole Envoys need, in the order of the table.
+    pub fn footprints(&self) -> &[Footprint] {
+        &self.footprints
     }
 
     /// Returns every figure with a requirement, and the ratios without one.
@@ -160,7 +210,24 @@ impl Report {
             bound("ticks_percent_8_workers", self.ticks_percent, MOST_TICKS_PERCENT),
         ]);
         bounds.extend(self.fetched_keys.bounds());
+        bounds.extend(self.footprint_ratios());
         bounds
+    }
+
+    /// Returns what the module needs, compared with the filter in Wasm: the memory in addition to an Envoy without a gate, and the time
+    /// until Envoy is ready.
+    fn footprint_ratios(&self) -> Vec<Bound> {
+        let found = |name: &str| self.footprints.iter().find(|footprint| footprint.name == name);
+        let Some(((bare, module), wasm)) = found("bare").zip(found("module")).zip(found("wasm")) else {
+            return Vec::new();
+        };
+        let added = |footprint: &Footprint| footprint.memory_mib - bare.memory_mib;
+        [
+            ("module_memory_vs_wasm_4_workers", added(module) / added(wasm)),
+            ("module_ready_vs_wasm_4_workers", module.ready_s / wasm.ready_s),
+        ]
+        .map(|(name, value)| Bound { name, value, most: None })
+        .into()
     }
 
     /// Returns the ratio of two rows' added costs. It divides medians and not single rounds, because the added cost in a single round can
@@ -187,6 +254,14 @@ impl Serialize for Report {
         let required = self.bounds().into_iter().filter_map(|bound| {
             Some((bound.name.to_owned(), json!({ "at_most": bound.most?, "holds": bound.holds() })))
         });
+        let footprints = self.footprints.iter().map(|footprint| {
+            let figures = json!({
+                "what": footprint.what,
+                "memory_mib": footprint.memory_mib,
+                "ready_s": footprint.ready_s,
+            });
+            (footprint.name.to_owned(), figures)
+        });
         json!({
             "envoy": self.envoy,
             "workers": 1,
@@ -199,6 +274,8 @@ impl Serialize for Report {
             "memory_bytes_10": self.memory_small,
             "memory_bytes_10000": self.memory_large,
             "wasm_bytes": self.wasm_bytes,
+            "module_bytes": self.module_bytes,
+            "footprints": footprints.collect::<Map<String, Value>>(),
             "instructions": self.instructions,
             "fetched_keys": self.fetched_keys,
             "ticks_percent_8_workers": self.ticks_percent,
@@ -212,18 +289,23 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut bounds = table(["", "measured", "required", ""]);
         for bound in self.bounds() {
-            let most = bound.most.map(|most| format!("at most {most}")).unwrap_or_default();
-            let holds = if bound.most.is_none() {
-                ""
-            } else if bound.holds() {
-                "✓"
-            } else {
-                "✗"
-            };
-            bounds.add_row([bound.name, &format!("{:.2}", bound.value), &most, holds]);
+            let holds = if bound.holds() { "✓" } else { "✗" };
+            let holds = bound.most.map_or("", |_| holds);
+            bounds.add_row([bound.name, &format!("{:.2}", bound.value), &bound.required(), holds]);
+        }
+        let mut footprints = table(["Envoy with four workers", "MiB", "s until ready"]);
+        for footprint in &self.footprints {
+            let [memory, ready] = [footprint.memory_mib, footprint.ready_s];
+            footprints.add_row([footprint.what.to_owned(), format!("{memory:.0}"), format!("{ready:.2}")]);
         }
         writeln!(f, "CPU time for a request beyond a plain listener, Envoy {}, one worker:", self.envoy)?;
-        writeln!(f, "{}\n{bounds}\n\n{}\n\n{}", of_rows(&self.rows), self.instructions, self.fetched_keys)
+        writeln!(
+            f,
+            "{}\n{bounds}\n\n{footprints}\n\n{}\n\n{}",
+            of_rows(&self.rows),
+            self.instructions,
+            self.fetched_keys
+        )
     }
 }
 

@@ -1,5 +1,7 @@
 //! The measured rows: one Envoy with a listener for each row. The listeners differ only in their filters.
 
+use std::cell::LazyCell;
+use std::ops::Deref;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
@@ -10,9 +12,9 @@ use serde_json::{Value, json};
 use super::callee::Callee;
 use super::policy_service::PolicyService;
 use super::revoked::{self, REVOCATION};
-use super::{Size, fetched, native, policies};
+use super::{Built, Size, fetched, native, policies};
 use crate::client::Request;
-use crate::envoy::Bootstrap;
+use crate::envoy::{Adapter, Bootstrap};
 use crate::quickstart::{Issuer, set};
 
 /// The plain listener, the base of all others.
@@ -27,8 +29,16 @@ pub(super) const FETCHED: &str = "warm_fetched";
 const DELEGATION: &str = "delegation";
 /// The row in which the service for `ext_authz` answers the checks.
 pub(super) const EXT_AUTHZ: &str = "ext_authz";
-/// The row in which a policy service decides.
+/// The row in which a policy service decides. It verifies the token of each request.
 pub(super) const POLICY_SERVICE: &str = "policy_service";
+/// The row in which the same policy service caches verified tokens.
+pub(super) const POLICY_SERVICE_CACHED: &str = "policy_service_cached";
+/// The rows with a policy service.
+pub(super) const POLICY_SERVICES: [&str; 2] = [POLICY_SERVICE, POLICY_SERVICE_CACHED];
+/// The listener with the module.
+const MODULE: &str = "module";
+/// The row in which the module has fetched the issuer's keys.
+pub(super) const MODULE_FETCHED: &str = "module_warm_fetched";
 /// The number of endpoints and agents in the larger of the two generated policies.
 pub(super) const LARGE: usize = 10_000;
 /// The number of endpoints and agents in the smaller one.
@@ -55,8 +65,8 @@ enum Made<'k> {
     Known(&'k SigningKey),
     /// One token with a chain of two actors, signed with this key.
     Delegated(&'k SigningKey),
-    /// Many tokens, signed with this key.
-    Fresh(&'k SigningKey),
+    /// Many tokens. Rows with the same algorithm share them, because signing takes long, and each gate has a separate cache.
+    Fresh(&'k dyn Deref<Target = Vec<Vec<u8>>>),
     /// Tokens of some agents of a generated policy.
     OfSize(usize),
 }
@@ -74,9 +84,9 @@ impl Row {
     }
 }
 
-/// The files of the filter and of the filters to compare it with.
+/// The files of the gate and of the filters to compare it with.
 pub(super) struct Modules<'m> {
-    pub(super) filter: &'m Path,
+    pub(super) built: &'m Built,
     pub(super) noop: &'m Path,
     pub(super) same_calls: &'m Path,
 }
@@ -85,8 +95,8 @@ pub(super) struct Modules<'m> {
 pub(super) struct Rows {
     pub(super) bootstrap: Bootstrap,
     pub(super) rows: Vec<Row>,
-    /// The policy service, if it is measured.
-    pub(super) policy_service: Option<PolicyService>,
+    /// The policy services that are measured.
+    pub(super) policy_services: Vec<PolicyService>,
     /// Publishes the keys that the gate fetches.
     pub(super) key_server: KeyServer,
     /// Publishes the list of revoked credentials, if that is measured.
@@ -105,33 +115,34 @@ impl Rows {
         let eddsa = as_eddsa(&issuer.ed25519)?;
         let jwks = json!({ "keys": [issuer.es256.public_jwk(), rs256.public_jwk(), eddsa.public_jwk()] });
         let mut listeners = listeners(modules, callee, &policies::with_rs256(&rs256)?, &jwks)?;
+        let wasm = base(&modules.built.filter, callee)?;
         let (fetching, key_set) = policies::with_fetched_keys(&policies::quickstart()?)?;
         let key_server = fetched::publish(&key_set)?;
-        listeners.push((FETCHED, gate(&base(modules.filter, callee)?, FETCHED, &fetching)?));
-        listeners.push((
-            DELEGATION,
-            gate(&base(modules.filter, callee)?, DELEGATION, &policies::with_delegation(&policies::quickstart()?)?)?,
-        ));
+        listeners.push((FETCHED, gate(&wasm, FETCHED, &fetching)?));
+        listeners.push((MODULE_FETCHED, gate(&base(&modules.built.module, callee)?, MODULE_FETCHED, &fetching)?));
+        let delegating = policies::with_delegation(&policies::quickstart()?)?;
+        listeners.push((DELEGATION, gate(&wasm, DELEGATION, &delegating)?));
         let (list_server, revoking) = wanted(REVOCATION).then(revoked::publish).transpose()?.unzip();
         if let Some(revoking) = &revoking {
-            listeners.push((REVOCATION, gate(&base(modules.filter, callee)?, REVOCATION, revoking)?));
+            listeners.push((REVOCATION, gate(&wasm, REVOCATION, revoking)?));
         }
-        let start = || PolicyService::start(&issuer.es256.public_jwk());
-        let policy_service = wanted(POLICY_SERVICE).then(start).transpose()?;
-        if policy_service.is_some() {
-            let asks = base(modules.filter, callee)?.with_filters(vec![native::ext_authz_grpc()])?;
-            listeners.push((POLICY_SERVICE, asks));
+        let jwk = issuer.es256.public_jwk();
+        let start = |name| PolicyService::start(name, &jwk, name == POLICY_SERVICE_CACHED);
+        let services = POLICY_SERVICES.into_iter().filter(|name| wanted(name)).map(start);
+        let policy_services = services.collect::<Result<Vec<_>>>()?;
+        for service in &policy_services {
+            listeners.push((service.name(), wasm.with_filters(vec![native::ext_authz_grpc(service.name())])?));
         }
         let mut bootstrap = Bootstrap::joined(listeners)?;
         bootstrap.add_server(policies::KEY_CLUSTER, key_server.address())?;
         if let Some(server) = &list_server {
             bootstrap.add_server(revoked::CLUSTER, server.address())?;
         }
-        if let Some(service) = &policy_service {
-            bootstrap.add_cluster(native::policy_service(service.address()))?;
+        for service in &policy_services {
+            bootstrap.add_cluster(native::policy_service(service.name(), service.address()))?;
         }
         let rows = rows(&issuer, &rs256, &eddsa, size, wanted);
-        Ok(Self { bootstrap, rows, policy_service, key_server, list_server })
+        Ok(Self { bootstrap, rows, policy_services, key_server, list_server })
     }
 }
 
@@ -143,54 +154,63 @@ fn rows(
     wanted: impl Fn(&str) -> bool,
 ) -> Vec<Row> {
     let call = |key: &SigningKey, serial| policies::call(&policies::token(issuer, key, serial)).to_bytes();
+    // Only wanted rows mint tokens.
+    let mint = |key: &SigningKey| (0..size.fresh_in_all()).map(|serial| call(key, serial)).collect::<Vec<_>>();
+    let [es256, of_rs256, ed25519] =
+        [&issuer.es256, rs256, &issuer.ed25519].map(|key| LazyCell::new(move || mint(key)));
     let make = |calls| match calls {
         Made::Known(key) => Calls::Known(vec![call(key, 0)]),
         Made::Delegated(key) => Calls::Known(vec![policies::call(&policies::delegated_token(issuer, key)).to_bytes()]),
-        Made::Fresh(key) => {
-            let calls: Vec<_> = (0..size.fresh_in_all()).map(|serial| call(key, serial)).collect();
-            Calls::Fresh(calls.into_iter())
-        }
+        Made::Fresh(calls) => Calls::Fresh(calls.to_vec().into_iter()),
         Made::OfSize(agents) => {
             let calls = policies::calls_of_size(issuer, agents, size.connections);
             Calls::Known(calls.iter().map(Request::to_bytes).collect())
         }
     };
-    let (known, fresh) = (Made::Known, Made::Fresh);
+    let known = Made::Known;
     let row = |name, what, listener, calls| (name, what, listener, calls);
     let all = [
         row(BARE, "a listener without a gate", BARE, known(&issuer.es256)),
         row(NOOP, "a Wasm filter that does nothing", NOOP, known(&issuer.es256)),
         row(SAME_CALLS, "a Wasm filter with the host calls of `warm` alone", SAME_CALLS, known(&issuer.es256)),
         row("native_cached", "native chain with its token cache", "native_cached", known(&issuer.es256)),
-        row("warm", "Callgate, token seen before", "callgate", known(&issuer.es256)),
-        row(FETCHED, "Callgate, token seen before, fetched keys", FETCHED, known(&issuer.es256)),
+        row("warm", "Wasm, token seen before", "callgate", known(&issuer.es256)),
+        row("module_warm", "module, token seen before", MODULE, known(&issuer.es256)),
+        row(FETCHED, "Wasm, token seen before, fetched keys", FETCHED, known(&issuer.es256)),
+        row(MODULE_FETCHED, "module, token seen before, fetched keys", MODULE_FETCHED, known(&issuer.es256)),
         row(
             REVOCATION,
-            "Callgate, token seen before, a list of 100,000 revoked credentials",
+            "Wasm, token seen before, a list of 100,000 revoked credentials",
             REVOCATION,
             known(&issuer.es256),
         ),
-        row(
-            DELEGATION,
-            "Callgate, token seen before, a chain of two actors",
-            DELEGATION,
-            Made::Delegated(&issuer.es256),
-        ),
+        row(DELEGATION, "Wasm, token seen before, a chain of two actors", DELEGATION, Made::Delegated(&issuer.es256)),
         row(EXT_AUTHZ, "an ext_authz hop, with the service", EXT_AUTHZ, known(&issuer.es256)),
         row(
             POLICY_SERVICE,
-            "a policy service behind ext_authz (Cedar, gRPC), with the service",
+            "a policy service behind ext_authz (tonic, Cedar), with the service",
             POLICY_SERVICE,
             known(&issuer.es256),
         ),
+        row(
+            POLICY_SERVICE_CACHED,
+            "the same policy service with a cache of verified tokens",
+            POLICY_SERVICE_CACHED,
+            known(&issuer.es256),
+        ),
         row("native_es256", "native chain, ES256", "native", known(&issuer.es256)),
-        row("cold_es256", "Callgate, ES256 never seen", "callgate", fresh(&issuer.es256)),
+        row("cold_es256", "Wasm, ES256 never seen", "callgate", Made::Fresh(&es256)),
+        row("module_cold_es256", "module, ES256 never seen", MODULE, Made::Fresh(&es256)),
         row("native_rs256", "native chain, RS256", "native", known(rs256)),
-        row("cold_rs256", "Callgate, RS256 never seen", "callgate_rs256", fresh(rs256)),
+        row("cold_rs256", "Wasm, RS256 never seen", "callgate_rs256", Made::Fresh(&of_rs256)),
+        row("module_cold_rs256", "module, RS256 never seen", "module_rs256", Made::Fresh(&of_rs256)),
         row("native_ed25519", "native chain, Ed25519", "native", known(eddsa)),
-        row("cold_ed25519", "Callgate, Ed25519 never seen", "callgate", fresh(&issuer.ed25519)),
-        row("scale_10", "Callgate, 10 endpoints and agents", "scale_10", Made::OfSize(SMALL)),
-        row("scale_10000", "Callgate, 10,000 endpoints and agents", "scale_10000", Made::OfSize(LARGE)),
+        row("cold_ed25519", "Wasm, Ed25519 never seen", "callgate", Made::Fresh(&ed25519)),
+        row("module_cold_ed25519", "module, Ed25519 never seen", MODULE, Made::Fresh(&ed25519)),
+        row("scale_10", "Wasm, 10 endpoints and agents", "scale_10", Made::OfSize(SMALL)),
+        row("scale_10000", "Wasm, 10,000 endpoints and agents", "scale_10000", Made::OfSize(LARGE)),
+        row("module_scale_10", "module, 10 endpoints and agents", "module_scale_10", Made::OfSize(SMALL)),
+        row("module_scale_10000", "module, 10,000 endpoints and agents", "module_scale_10000", Made::OfSize(LARGE)),
     ];
     let wanted = all.into_iter().filter(|(name, ..)| *name == BARE || wanted(name));
     wanted.map(|(name, what, listener, calls)| Row { name, what, listener, calls: make(calls) }).collect()
@@ -202,11 +222,15 @@ fn listeners(
     with_rs256: &Value,
     jwks: &Value,
 ) -> Result<Vec<(&'static str, Bootstrap)>> {
-    let base = base(modules.filter, callee)?;
+    let base = self::base(&modules.built.filter, callee)?;
+    let module_base = self::base(&modules.built.module, callee)?;
     let native = |filters| base.with_filters(filters);
     let quickstart = policies::quickstart()?;
+    let (small, large) = (policies::of_size(SMALL)?, policies::of_size(LARGE)?);
     let chain = |cached| native(native::chain(&quickstart, jwks, cached)?);
     let gate = |name: &'static str, policy: &Value| gate(&base, name, policy);
+    let module =
+        |name: &'static str, policy: &Value| -> Result<_> { Ok((name, self::gate(&module_base, name, policy)?)) };
     let other = |name: &'static str, module: &Path| -> Result<_> {
         let mut other = base.with_policy("")?;
         let config = other.gate()?;
@@ -223,8 +247,12 @@ fn listeners(
         (EXT_AUTHZ, native(vec![native::ext_authz("api")])?),
         ("callgate", gate("callgate", &quickstart)?),
         ("callgate_rs256", gate("callgate_rs256", with_rs256)?),
-        ("scale_10", gate("scale_10", &policies::of_size(SMALL)?)?),
-        ("scale_10000", gate("scale_10000", &policies::of_size(LARGE)?)?),
+        ("scale_10", gate("scale_10", &small)?),
+        ("scale_10000", gate("scale_10000", &large)?),
+        module(MODULE, &quickstart)?,
+        module("module_rs256", with_rs256)?,
+        module("module_scale_10", &small)?,
+        module("module_scale_10000", &large)?,
     ])
 }
 
@@ -235,16 +263,27 @@ pub(super) fn as_eddsa(key: &SigningKey) -> Result<SigningKey> {
     SigningKey::from_jwk(&jwk).context("the Ed25519 key has no older name")
 }
 
-/// Returns the shipped listener with this policy and a separate VM.
+/// Returns the shipped listener with this policy and, for the filter in Wasm, a separate VM. All listeners of the module share its state.
 pub(super) fn gate(base: &Bootstrap, vm: &str, policy: &Value) -> Result<Bootstrap> {
     let mut bootstrap = base.with_policy(&policy.to_string())?;
-    *bootstrap.gate()?.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!(vm);
+    if bootstrap.adapter() == Adapter::Wasm {
+        *bootstrap.gate()?.pointer_mut("/vm_config/vm_id").context("the gate has no VM")? = json!(vm);
+    }
     Ok(bootstrap)
 }
 
-/// Returns the shipped listener, changed to respond itself and to write its access log where that costs least.
-pub(super) fn base(filter: &Path, callee: &Callee) -> Result<Bootstrap> {
-    let mut base = Bootstrap::new(filter, "", callee.address())?;
+/// Holds requests before the gate until their bodies are complete. Otherwise the listener would respond before an unsigned body is
+/// complete.
+pub(super) fn buffered(mut gate: Bootstrap) -> Result<Bootstrap> {
+    let filters = gate.manager()?.get_mut("http_filters").and_then(Value::as_array_mut);
+    filters.context("there are no filters")?.insert(0, native::buffer());
+    Ok(gate)
+}
+
+/// Returns the shipped listener with the filter or the module, changed to respond itself and to write its access log where that costs
+/// least.
+pub(super) fn base(gate: &Path, callee: &Callee) -> Result<Bootstrap> {
+    let mut base = Bootstrap::new(gate, "", callee.address())?;
     let log = base.manager()?.pointer_mut("/access_log/0").context("there is no access log")?;
     let format = log.pointer("/typed_config/log_format").context("the access log has no format")?.clone();
     *log = json!({ "name": "envoy.access_loggers.file", "typed_config": {

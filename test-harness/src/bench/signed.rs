@@ -3,7 +3,6 @@
 //! Unlike a verified token, a signature cannot be cached, so each request pays for its algorithm, and also for parsing the fields,
 //! rebuilding the signature base, and the replay table. Signatures are created just before each round, outside of the measurement.
 
-use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -18,7 +17,7 @@ use super::compared::{self, Row};
 use super::load::Clients;
 use super::native;
 use super::report::Measured;
-use super::{Size, policies, rows};
+use super::{Built, Size, policies, rows};
 use crate::client::Request;
 use crate::envoy::{Bootstrap, Envoy, Options};
 use crate::progress;
@@ -34,18 +33,65 @@ struct Signed {
     signer: Option<usize>,
 }
 
-const ROWS: [Row<Signed>; 10] = [
+const ROWS: [Row<Signed>; 19] = [
     row("signed_bare", "", "bare", false, None, ""),
     row("native_eddsa", "jwt_authn alone, Ed25519", "native_eddsa", false, None, "signed_bare"),
+    row("native_ecdsa", "jwt_authn alone, ES256", "native_ecdsa", false, None, "signed_bare"),
     row("unsigned", "", "signed", false, None, ""),
-    row("signed_hmac", "a signature with hmac-sha256, beyond the token", "signed", false, Some(0), "unsigned"),
-    row("signed_ed25519", "a signature with ed25519, beyond the token", "signed", false, Some(1), "unsigned"),
-    row("signed_es256", "a signature with ecdsa-p256-sha256, beyond the token", "signed", false, Some(2), "unsigned"),
+    row("signed_hmac", "Wasm, a signature with hmac-sha256, beyond the token", "signed", false, Some(0), "unsigned"),
+    row("signed_ed25519", "Wasm, a signature with ed25519, beyond the token", "signed", false, Some(1), "unsigned"),
+    row(
+        "signed_es256",
+        "Wasm, a signature with ecdsa-p256-sha256, beyond the token",
+        "signed",
+        false,
+        Some(2),
+        "unsigned",
+    ),
     row("unsigned_4k", "", "signed_4k", true, None, ""),
-    row("signed_hmac_4k", "hmac-sha256 with a body of 4 KiB", "signed_4k", true, Some(0), "unsigned_4k"),
-    row("signed_ed25519_4k", "ed25519 with a body of 4 KiB", "signed_4k", true, Some(1), "unsigned_4k"),
-    row("signed_es256_4k", "ecdsa-p256-sha256 with a body of 4 KiB", "signed_4k", true, Some(2), "unsigned_4k"),
+    row("signed_hmac_4k", "Wasm, hmac-sha256 with a body of 4 KiB", "signed_4k", true, Some(0), "unsigned_4k"),
+    row("signed_ed25519_4k", "Wasm, ed25519 with a body of 4 KiB", "signed_4k", true, Some(1), "unsigned_4k"),
+    row("signed_es256_4k", "Wasm, ecdsa-p256-sha256 with a body of 4 KiB", "signed_4k", true, Some(2), "unsigned_4k"),
+    row(MODULE, "", "module", false, None, ""),
+    row(
+        "module_signed_hmac",
+        "module, a signature with hmac-sha256, beyond the token",
+        "module",
+        false,
+        Some(0),
+        MODULE,
+    ),
+    row(
+        "module_signed_ed25519",
+        "module, a signature with ed25519, beyond the token",
+        "module",
+        false,
+        Some(1),
+        MODULE,
+    ),
+    row(
+        "module_signed_es256",
+        "module, a signature with ecdsa-p256-sha256, beyond the token",
+        "module",
+        false,
+        Some(2),
+        MODULE,
+    ),
+    row(MODULE_4K, "", "module_4k", true, None, ""),
+    row("module_signed_hmac_4k", "module, hmac-sha256 with a body of 4 KiB", "module_4k", true, Some(0), MODULE_4K),
+    row("module_signed_ed25519_4k", "module, ed25519 with a body of 4 KiB", "module_4k", true, Some(1), MODULE_4K),
+    row(
+        "module_signed_es256_4k",
+        "module, ecdsa-p256-sha256 with a body of 4 KiB",
+        "module_4k",
+        true,
+        Some(2),
+        MODULE_4K,
+    ),
 ];
+/// The base rows of the module.
+const MODULE: &str = "module_unsigned";
+const MODULE_4K: &str = "module_unsigned_4k";
 
 const fn row(
     name: &'static str,
@@ -58,12 +104,12 @@ const fn row(
     Row { name, what, listener, calls: Signed { body, signer }, over }
 }
 
-/// Measures signed requests relative to the same requests without a signature, and `jwt_authn` with Ed25519 for comparison.
-pub(super) fn measure(filter: &Path, size: &Size) -> Result<Vec<Measured>> {
+/// Measures signed requests relative to the same requests without a signature, and `jwt_authn` with the same algorithms for comparison.
+pub(super) fn measure(built: &Built, size: &Size) -> Result<Vec<Measured>> {
     let callee = Callee::start()?;
     let issuer = Issuer::new()?;
     let signers = signers()?;
-    let envoy = start(filter, &callee, &issuer, &signers)?;
+    let envoy = start(built, &callee, &issuer, &signers)?;
     let ed25519 = rows::as_eddsa(&issuer.ed25519)?;
     let tokens = [policies::token(&issuer, &issuer.es256, 0), policies::token(&issuer, &ed25519, 0)];
     let count = size.calls.min(200);
@@ -88,25 +134,25 @@ fn signers() -> Result<Vec<(&'static str, SigningKey)>> {
     Ok(vec![("hmac", hmac), ("ed", generate(Algorithm::Ed25519)?), ("es", generate(Algorithm::Es256)?)])
 }
 
-fn start(filter: &Path, callee: &Callee, issuer: &Issuer, signers: &[(&str, SigningKey)]) -> Result<Envoy> {
-    let base = rows::base(filter, callee)?;
+fn start(built: &Built, callee: &Callee, issuer: &Issuer, signers: &[(&str, SigningKey)]) -> Result<Envoy> {
+    let base = rows::base(&built.filter, callee)?;
+    let module_base = rows::base(&built.module, callee)?;
     let policy = policy(signers)?;
-    let jwks = json!({ "keys": [rows::as_eddsa(&issuer.ed25519)?.public_jwk()] });
-    let gate = |vm: &str| -> Result<Bootstrap> {
-        let mut gate = rows::gate(&base, vm, &policy)?;
-        let names = gate.gate()?.pointer_mut("/vm_config/environment_variables/host_env_keys");
-        *names.context("the gate has no environment")? = json!([VARIABLE]);
+    let gate = |base: &Bootstrap, vm: &str| -> Result<Bootstrap> {
+        let mut gate = rows::gate(base, vm, &policy)?;
+        gate.set_environment(&[VARIABLE])?;
         Ok(gate)
     };
-    // Without a buffer, the listener would respond before an unsigned body is complete.
-    let mut buffered = gate("signed_4k")?;
-    let filters = buffered.manager()?.get_mut("http_filters").and_then(Value::as_array_mut);
-    filters.context("there are no filters")?.insert(0, native::buffer());
+    let native =
+        |key: &SigningKey| base.with_filters(vec![native::jwt_authn(&json!({ "keys": [key.public_jwk()] }), false)]);
     let bootstrap = Bootstrap::joined(vec![
         ("bare", base.with_filters(Vec::new())?),
-        ("native_eddsa", base.with_filters(vec![native::jwt_authn(&jwks, false)])?),
-        ("signed", gate("signed")?),
-        ("signed_4k", buffered),
+        ("native_eddsa", native(&rows::as_eddsa(&issuer.ed25519)?)?),
+        ("native_ecdsa", native(&issuer.es256)?),
+        ("signed", gate(&base, "signed")?),
+        ("signed_4k", rows::buffered(gate(&base, "signed_4k")?)?),
+        ("module", gate(&module_base, "module")?),
+        ("module_4k", rows::buffered(gate(&module_base, "module_4k")?)?),
     ])?;
     let environment = vec![(VARIABLE.to_owned(), SECRET.to_owned())];
     let envoy = Envoy::start(&bootstrap, &Options { environment, ..Options::default() })?;

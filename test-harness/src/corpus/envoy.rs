@@ -20,7 +20,7 @@ use super::wasm::versions;
 use super::wire::Wire;
 use super::{clusters, described, each_cluster};
 use crate::client::Response;
-use crate::envoy::{Binary, Bootstrap, Envoy, Options, record_in};
+use crate::envoy::{Adapter, Binary, Bootstrap, Envoy, Options, record_in};
 use crate::upstream::{self, Upstream};
 
 /// How long to wait until Envoy has written the access log.
@@ -41,12 +41,13 @@ pub struct Report {
     pub unsaid: BTreeMap<&'static str, usize>,
 }
 
-/// Runs every case that is not skipped over this protocol, in the given Envoy or else in the one that is found.
+/// Runs every case that is not skipped over this protocol, with the filter or the dynamic module in this file, in the given Envoy or else in
+/// the one that is found. Cases that are skipped for Envoy are skipped for both.
 ///
 /// # Errors
 /// When Envoy does not start or a connection breaks.
 pub fn run(module: &Path, suites: &[Suite], binary: Option<Binary>, wire: Wire) -> Result<Report> {
-    let suites = told_apart(suites);
+    let suites = adapted(told_apart(suites), Adapter::of(module));
     let upstream = Upstream::start()?;
     let publisher = Publisher::start(&suites)?;
     let (mut bootstrap, environment) = bootstrap(module, &suites, upstream.address())?;
@@ -203,9 +204,7 @@ pub(crate) fn bootstrap(
     let first = policies.first().context("there are no cases")?;
     let mut bootstrap = Bootstrap::new(module, &first.1, upstream)?;
     let names: Vec<_> = environment.keys().collect();
-    if let Some(vm) = bootstrap.gate()?.get_mut("vm_config").and_then(Value::as_object_mut) {
-        vm.insert("environment_variables".to_owned(), json!({ "host_env_keys": names }));
-    }
+    bootstrap.set_environment(&names)?;
     // Requests for any host reach the gate, and nothing in front of it answers a preflight.
     let hosts = bootstrap.virtual_hosts()?;
     hosts.truncate(1);
@@ -249,6 +248,14 @@ pub(crate) fn without_documents(mut suites: Vec<Suite>) -> Vec<Suite> {
 /// Returns the suites as they run in one gateway.
 pub(crate) fn told_apart(suites: &[Suite]) -> Vec<Suite> {
     suites.iter().enumerate().map(|(number, suite)| apart(number, suite)).collect()
+}
+
+/// Returns the suites with the policies of this adapter. The records contain the version of the policy that the gateway has.
+fn adapted(mut suites: Vec<Suite>, adapter: Adapter) -> Vec<Suite> {
+    for policy in suites.iter_mut().flat_map(|suite| &mut suite.policies) {
+        adapter.adapt(&mut policy.document);
+    }
+    suites
 }
 
 /// Returns a suite in which each case that counts requests or fetches documents has a separate policy with a unique name and its own
@@ -362,6 +369,21 @@ mod tests {
     fn unescaping_restores_every_byte() {
         let all: Vec<u8> = (0..=255).collect();
         assert_eq!(unescaped(&all.escape_ascii().to_string()), all);
+    }
+
+    #[test]
+    fn the_module_runs_the_same_cases_with_policies_for_it() {
+        let suites = crate::corpus::suites().unwrap();
+        let for_module = adapted(suites.clone(), Adapter::Module);
+        assert_eq!(skipped(&for_module), skipped(&suites));
+        let gateways = |suites: &[Suite]| -> Vec<Value> {
+            suites.iter().flat_map(|suite| &suite.policies).map(|policy| policy.document["gateway"].clone()).collect()
+        };
+        for (before, after) in gateways(&suites).into_iter().zip(gateways(&for_module)) {
+            let expected = if before == "envoy" { json!("envoy-module") } else { before };
+            assert_eq!(after, expected);
+        }
+        assert!(gateways(&for_module).iter().any(|gateway| gateway == "envoy-module"));
     }
 
     #[test]

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::messages::{PROMPT, SCOPED_TOOL, SCOPES, SQL_TOOL, TOOL, UNICODE_TOOL};
 use super::scenario::Need;
-use crate::build::{self, Flavor};
-use crate::envoy::{Bootstrap, Envoy, Options};
+use crate::build::Flavor;
+use crate::envoy::{Adapter, Bootstrap, Envoy, Options};
 use crate::quickstart::{self, HOST, Issuer, set};
 
 /// The identifier of the MCP server behind Callgate.
@@ -117,7 +117,7 @@ impl Target {
 
     /// Starts Callgate with this policy in front of a server.
     pub(super) fn callgate(policy: &Value, upstream: SocketAddr) -> Result<(Self, Envoy)> {
-        let module = build::filter(Flavor::Release)?;
+        let module = Adapter::chosen()?.build(Flavor::Release)?;
         let bootstrap = Bootstrap::new(&module, &policy.to_string(), upstream)?;
         let envoy = Envoy::start(&bootstrap, &Options::default())?;
         let issuer = Issuer::new()?;

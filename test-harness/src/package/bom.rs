@@ -1,9 +1,9 @@
-//! The software bill of materials, as CycloneDX: the packages that are compiled into the filter.
+//! The software bill of materials, as CycloneDX: the packages that are compiled into the filter or into the module.
 //!
-//! It lists the packages that cargo resolves for the filter alone, with the features of its build. `cargo metadata` is not suitable: it
-//! unifies the features of the whole workspace, and so lists packages that the filter does not contain. Procedural macros and build scripts
-//! are omitted because they run in the compiler. The standard library is omitted because it belongs to the compiler, which the module
-//! names.
+//! It lists the packages that cargo resolves for the shipped package alone, with the features of its build. `cargo metadata` is not
+//! suitable: it unifies the features of the whole workspace, and so lists packages that the filter does not contain. Procedural macros and
+//! build scripts are omitted because they run in the compiler. The standard library is omitted because it belongs to the compiler, which
+//! the filter names. Code in C and assembly is a component inside the package that compiles it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -21,9 +21,9 @@ use cyclonedx_bom::models::metadata::Metadata;
 use cyclonedx_bom::validation::Validate as _;
 
 use super::{Names, sha256};
-use crate::build::{Sources, TARGET};
+use crate::build::Sources;
 
-/// A package in the filter.
+/// A package in what is shipped.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Package {
     name: String,
@@ -39,25 +39,37 @@ impl Package {
     }
 }
 
-/// Packages with their dependencies. The filter is the first.
+/// Packages with their dependencies. The shipped one is the first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Tree {
     root: Package,
     uses: BTreeMap<Package, BTreeSet<Package>>,
+    /// The names of the native libraries that packages compile or link, by name and version of the package.
+    native: BTreeMap<(String, String), String>,
 }
 
 impl Tree {
-    /// Reads the packages that cargo resolves for the filter.
+    /// Reads the packages that cargo resolves for a package on a target.
     ///
     /// # Errors
     /// When cargo cannot list them.
-    pub(super) fn of(sources: &Sources) -> Result<Self> {
+    pub(super) fn of(sources: &Sources, package: &str, target: &str) -> Result<Self> {
         let mut cargo = sources.cargo();
-        cargo.args(["tree", "--package", "callgate", "--edges", "normal,no-proc-macro", "--target", TARGET]);
+        cargo.args(["tree", "--package", package, "--edges", "normal,no-proc-macro", "--target", target]);
         let output = cargo.args(["--prefix", "depth", "--format", "\t{p}\t{l}\t{r}"]).output();
         let output = output.context("cannot run cargo; install Rust from https://rustup.rs")?;
         ensure!(output.status.success(), "cargo tree failed:\n{}", String::from_utf8_lossy(&output.stderr));
-        Self::read(&String::from_utf8(output.stdout)?)
+        let metadata = sources.metadata_for(target)?;
+        let native = metadata.packages.into_iter().filter_map(|package| {
+            let library = package.links?;
+            Some(((package.name.to_string(), package.version.to_string()), library))
+        });
+        Ok(Self::read(&String::from_utf8(output.stdout)?)?.with_native(native.collect()))
+    }
+
+    /// Adds the native libraries of packages. Packages that are not in the tree do not matter.
+    fn with_native(self, native: BTreeMap<(String, String), String>) -> Self {
+        Self { native, ..self }
     }
 
     /// Parses lines of depth, name and version, license and repository. A repeated package is listed without its dependencies.
@@ -85,33 +97,38 @@ impl Tree {
             root.get_or_insert_with(|| package.clone());
             path.push(package);
         }
-        Ok(Self { root: root.context("cargo tree printed nothing")?, uses })
+        Ok(Self { root: root.context("cargo tree printed nothing")?, uses, native: BTreeMap::new() })
     }
 
-    /// Returns all packages except the filter.
+    /// Returns the native library of a package.
+    fn native(&self, package: &Package) -> Option<&str> {
+        self.native.get(&(package.name.clone(), package.version.clone())).map(String::as_str)
+    }
+
+    /// Returns all packages except the shipped one.
     fn others(&self) -> impl Iterator<Item = &Package> {
         self.uses.keys().filter(|package| **package != self.root)
     }
 }
 
-/// Writes the document.
+/// Writes the document about a shipped file.
 ///
 /// # Errors
 /// When the format does not allow a package's metadata.
-pub(super) fn write(tree: &Tree, module: &[u8], names: &Names) -> Result<Vec<u8>> {
-    let digest = sha256(module);
-    let mut filter = component(&tree.root, Classification::Application)?;
-    // The filter is in no package registry.
-    filter.purl = None;
-    filter.description = Some(NormalizedString::new(&names.description));
+pub(super) fn write(tree: &Tree, classification: Classification, shipped: &[u8], names: &Names) -> Result<Vec<u8>> {
+    let digest = sha256(shipped);
+    let mut root = component(&tree.root, classification)?;
+    // It is in no package registry.
+    root.purl = None;
+    root.description = Some(NormalizedString::new(&names.description));
     let hash = Hash { alg: HashAlgorithm::SHA_256, content: HashValue(digest.clone()) };
-    filter.hashes = Some(Hashes(vec![hash]));
-    let components: Result<_> = tree.others().map(|package| component(package, Classification::Library)).collect();
+    root.hashes = Some(Hashes(vec![hash]));
+    let components: Result<_> = tree.others().map(|package| with_native(package, tree.native(package))).collect();
     let dependencies: Result<_> = tree.uses.iter().map(|(user, used)| dependency(user, used)).collect();
     let bom = Bom {
         spec_version: SpecVersion::V1_5,
         serial_number: Some(serial_number(&digest)?),
-        metadata: Some(Metadata { component: Some(filter), ..Metadata::default() }),
+        metadata: Some(Metadata { component: Some(root), ..Metadata::default() }),
         components: Some(Components(components?)),
         dependencies: Some(Dependencies(dependencies?)),
         ..Bom::default()
@@ -122,6 +139,20 @@ pub(super) fn write(tree: &Tree, module: &[u8], names: &Names) -> Result<Vec<u8>
     bom.output_as_json_v1_5(&mut document)?;
     document.push(b'\n');
     Ok(document)
+}
+
+/// Returns a package with the native library in it.
+fn with_native(package: &Package, native: Option<&str>) -> Result<Component> {
+    let mut outer = component(package, Classification::Library)?;
+    if let Some(name) = native {
+        let mut inner = component(package, Classification::Library)?;
+        inner.purl = None;
+        inner.bom_ref = Some(format!("{}#native", package.purl()?));
+        inner.name = NormalizedString::new(name);
+        inner.description = Some(NormalizedString::new("code in C and assembly, compiled and linked statically"));
+        outer.components = Some(Components(vec![inner]));
+    }
+    Ok(outer)
 }
 
 fn component(package: &Package, classification: Classification) -> Result<Component> {
@@ -143,7 +174,7 @@ fn dependency(user: &Package, used: &BTreeSet<Package>) -> Result<Dependency> {
     Ok(Dependency { dependency_ref: user.purl()?, dependencies: dependencies? })
 }
 
-/// Returns a serial number that is unique to this filter: a UUID (RFC 9562, version 8) from its hash.
+/// Returns a serial number that is unique to the shipped file: a UUID (RFC 9562, version 8) from its hash.
 fn serial_number(digest: &str) -> Result<UrnUuid> {
     let part = |from, to| digest.get(from..to).context("the hash does not have 64 digits");
     let (a, b, c, d, e) = (part(0, 8)?, part(8, 12)?, part(13, 16)?, part(17, 20)?, part(20, 32)?);

@@ -4,6 +4,7 @@ use jsonschema::Registry;
 use serde_json::Value;
 
 use super::*;
+use crate::build::TARGET;
 use crate::paths;
 
 const LINES: &str = "0\tcallgate v0.1.0 (/somewhere)\tApache-2.0\thttps://example.com/callgate\n\
@@ -25,7 +26,7 @@ fn names() -> Names {
 }
 
 fn document(tree: &Tree, module: &[u8]) -> Value {
-    serde_json::from_slice(&write(tree, module, &names()).unwrap()).unwrap()
+    serde_json::from_slice(&write(tree, Classification::Application, module, &names()).unwrap()).unwrap()
 }
 
 /// Validates a document with the format's own schema and the documents that it refers to.
@@ -61,6 +62,20 @@ fn lists_every_package_with_its_dependencies() {
 }
 
 #[test]
+fn native_library_is_a_component_inside_its_package() {
+    let library = |version: &str| BTreeMap::from([(("rsa".to_owned(), version.to_owned()), "rsa_core".to_owned())]);
+    let inner = |version: &str| {
+        let document = document(&Tree::read(LINES).unwrap().with_native(library(version)), b"module");
+        assert_eq!(faults(&document), [""; 0]);
+        document["components"][2]["components"].clone()
+    };
+    assert_eq!(inner("0.9.1")[0]["name"], "rsa_core");
+    assert_eq!(inner("0.9.1")[0]["bom-ref"], "pkg:cargo/rsa@0.9.1#native");
+    assert_eq!(inner("0.9.1")[0]["licenses"][0]["expression"], "MIT");
+    assert_eq!(inner("0.9.2"), Value::Null, "another version of the package has the library");
+}
+
+#[test]
 fn serial_number_depends_on_the_module() {
     let tree = Tree::read(LINES).unwrap();
     let number = |module: &[u8]| document(&tree, module)["serialNumber"].clone();
@@ -77,12 +92,12 @@ fn rejects_cargo_tree_output_in_another_format() {
         assert!(refused.to_string().starts_with("cargo tree printed "), "{refused}");
     }
     let unlicensed = Tree::read("0\tcallgate v0.1.0\t\t\n").unwrap();
-    assert!(write(&unlicensed, b"", &names()).is_err());
+    assert!(write(&unlicensed, Classification::Application, b"", &names()).is_err());
 }
 
 #[test]
 fn bom_is_valid_cyclonedx() {
-    let tree = Tree::of(&Sources::here()).unwrap();
+    let tree = Tree::of(&Sources::here(), "callgate", TARGET).unwrap();
     let mut document = document(&tree, b"module");
     assert_eq!(faults(&document), [""; 0]);
     // The schema detects mistakes.
@@ -92,7 +107,7 @@ fn bom_is_valid_cyclonedx() {
 
 #[test]
 fn excludes_build_time_and_unrelated_packages() {
-    let tree = Tree::of(&Sources::here()).unwrap();
+    let tree = Tree::of(&Sources::here(), "callgate", TARGET).unwrap();
     let has = |name: &str| tree.uses.keys().any(|package| package.name == name);
     for name in ["callgate", "proxy-wasm", "serde", "p256"] {
         assert!(has(name), "{name}");

@@ -1,4 +1,4 @@
-//! Builds the filter in another place, to check that its path leaves no trace in the filter.
+//! Builds the filter and the module in another place, to check that its path leaves no trace in them.
 //!
 //! The sources are copied to another folder with a longer name, cargo's home is another folder, and no earlier build output is reused. The
 //! compiler is the same: another compiler may produce other bytes, and the module names its compiler.
@@ -10,29 +10,47 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use tempfile::TempDir;
 
-use crate::build::{Flavor, Sources};
+use super::read;
+use crate::build::{Architecture, Flavor, Sources};
 use crate::paths;
 
 /// Folders that no build reads.
 const LEFT_OUT: [&str; 2] = ["target", ".git"];
 
-/// Builds the filter from a copy of the sources and returns its bytes.
-pub(super) fn filter(sources: &Sources) -> Result<Vec<u8>> {
-    let place = TempDir::with_prefix("callgate-elsewhere-").context("cannot make a folder for a second build")?;
-    let (root, home) = (place.path().join("another/place/for/the/sources"), place.path().join("another-home"));
-    copy(&paths::root(), &root)?;
-    fs::create_dir(&home).with_context(|| format!("cannot make {}", home.display()))?;
-    // Avoids a second download. The links give the cache another path.
-    if let Some(known) = sources.cargo_home() {
-        for name in ["config.toml", "git", "registry"] {
-            let (from, to) = (known.join(name), home.join(name));
-            if from.exists() {
-                symlink(&from, &to).with_context(|| format!("cannot link {}", to.display()))?;
+/// A copy of the sources, which is removed when this is dropped.
+pub(super) struct Elsewhere {
+    _place: TempDir,
+    sources: Sources,
+}
+
+impl Elsewhere {
+    /// Copies the sources.
+    pub(super) fn new(sources: &Sources) -> Result<Self> {
+        let place = TempDir::with_prefix("callgate-elsewhere-").context("cannot make a folder for a second build")?;
+        let (root, home) = (place.path().join("another/place/for/the/sources"), place.path().join("another-home"));
+        copy(&paths::root(), &root)?;
+        fs::create_dir(&home).with_context(|| format!("cannot make {}", home.display()))?;
+        // Avoids a second download. The links give the cache another path.
+        if let Some(known) = sources.cargo_home() {
+            for name in ["config.toml", "git", "registry"] {
+                let (from, to) = (known.join(name), home.join(name));
+                if from.exists() {
+                    symlink(&from, &to).with_context(|| format!("cannot link {}", to.display()))?;
+                }
             }
         }
+        Ok(Self { _place: place, sources: Sources::at(root, home) })
     }
-    let file = Sources::at(root, home).filter(Flavor::Release)?;
-    fs::read(&file).with_context(|| format!("cannot read {}", file.display()))
+
+    /// Builds the filter and returns its bytes.
+    pub(super) fn filter(&self) -> Result<Vec<u8>> {
+        read(&self.sources.filter(Flavor::Release)?)
+    }
+
+    /// Builds the module and returns its bytes.
+    pub(super) fn module(&self, architecture: Architecture) -> Result<Vec<u8>> {
+        read(&self.sources.envoy_module_for(architecture)?)
+    }
 }
 
 fn copy(from: &Path, to: &Path) -> Result<()> {

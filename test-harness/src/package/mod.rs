@@ -1,10 +1,11 @@
 //! `cargo harness package`: the contents of a release.
 //!
-//! The filter is the file that the tests run, byte by byte. All other files are derived from it and from the lock file, without timestamps.
-//! Anyone with the sources and the compiler can reproduce the folder and compare.
+//! The filter and the module are the files that the tests run, byte by byte. All other files are derived from them and from the lock file,
+//! without timestamps. Anyone with the sources and the compilers can reproduce the folder and compare.
 
 mod bom;
 mod elsewhere;
+mod library;
 mod oci;
 
 use std::fs;
@@ -14,38 +15,83 @@ use anyhow::{Context as _, Result, ensure};
 use callgate_kit::module::{Fault, Module};
 use callgate_kit::{policy, records};
 use cargo_metadata::Metadata;
+use cyclonedx_bom::models::component::Classification;
 use sha2::{Digest as _, Sha256};
 
-use crate::build::{Flavor, Sources};
+use crate::build::{Architecture, Flavor, Sources, TARGET};
 use crate::{paths, progress};
+use elsewhere::Elsewhere;
 
-/// Writes `target/dist`. With `verify`, builds the filter a second time and compares.
+/// The packages that are shipped: the filter, and the module.
+const FILTER: &str = "callgate";
+const MODULE: &str = "callgate-module";
+
+/// Writes `target/dist`. With `verify`, builds the filter and the module a second time and compares.
 ///
 /// # Errors
-/// When something does not build or cannot be written, or when the second build differs.
+/// When something does not build or cannot be written, or when a second build differs.
 pub fn run(verify: bool) -> Result<()> {
     let sources = Sources::here();
-    let filter = progress::during("building the filter", || sources.filter(Flavor::Release))?;
-    let module = fs::read(&filter).with_context(|| format!("cannot read {}", filter.display()))?;
-    let names = Names::of(&sources.metadata()?)?;
+    let filter = read(&progress::during("building the filter", || sources.filter(Flavor::Release))?)?;
+    let names = Names::of(&sources.metadata()?, FILTER)?;
     let folder = paths::target().join("dist");
-    let packed =
-        progress::during("packaging the filter", || pack(&folder, &module, &names, &bom::Tree::of(&sources)?))?;
+    let packed = progress::during("packaging the filter", || {
+        pack(&folder, &filter, &names, &bom::Tree::of(&sources, FILTER, TARGET)?)
+    })?;
     println!("{packed}");
-    if verify {
-        let again = progress::during("building the filter again, in another folder", || elsewhere::filter(&sources))?;
-        ensure!(
-            again == module,
-            "a build in another folder differs: its SHA-256 is {}, and here it is {}",
-            sha256(&again),
-            sha256(&module)
-        );
-        println!("a build in another folder produced the same bytes");
+    let modules = package_modules(&sources, &folder)?;
+    if !verify {
+        return Ok(());
+    }
+    let elsewhere = progress::during("copying the sources", || Elsewhere::new(&sources))?;
+    let again = progress::during("building the filter again, in another folder", || elsewhere.filter())?;
+    compare("the filter", &filter, &again)?;
+    for (architecture, module) in modules {
+        let again =
+            progress::during("building the module again, in another folder", || elsewhere.module(architecture))?;
+        compare(&format!("the module for {}", architecture.name()), &module, &again)?;
     }
     Ok(())
 }
 
-/// The names of the release, from the package's manifest.
+/// Adds the module for each architecture that this machine can build it for, and prints why others are missing.
+fn package_modules(sources: &Sources, folder: &Path) -> Result<Vec<(Architecture, Vec<u8>)>> {
+    let mut built = Vec::new();
+    for architecture in Architecture::ALL {
+        if let Some(missing) = sources.missing_for(architecture)? {
+            println!("module for {}: skipped, because {missing}", architecture.name());
+            continue;
+        }
+        let file = progress::during("building the module", || sources.envoy_module_for(architecture))?;
+        let (target, module) = (architecture.target(), read(&file)?);
+        let names = Names::of(&sources.metadata_for(&target)?, MODULE)?;
+        let tree = bom::Tree::of(sources, MODULE, &target)?;
+        println!(
+            "{}",
+            library::pack(&folder.join("dynamic-module").join(architecture.name()), &module, &names, &tree)?
+        );
+        built.push((architecture, module));
+    }
+    Ok(built)
+}
+
+/// Fails if a second build produced other bytes.
+fn compare(what: &str, first: &[u8], second: &[u8]) -> Result<()> {
+    ensure!(
+        first == second,
+        "{what}: a build in another folder differs: its SHA-256 is {}, and here it is {}",
+        sha256(second),
+        sha256(first)
+    );
+    println!("{what}: a build in another folder produced the same bytes");
+    Ok(())
+}
+
+fn read(file: &Path) -> Result<Vec<u8>> {
+    fs::read(file).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// The names of a shipped package, from its manifest.
 #[derive(Clone, Debug)]
 struct Names {
     name: String,
@@ -56,11 +102,11 @@ struct Names {
 }
 
 impl Names {
-    fn of(metadata: &Metadata) -> Result<Self> {
-        let package = metadata.packages.iter().find(|package| package.name == "callgate");
-        let package = package.context("the workspace has no package `callgate`")?;
+    fn of(metadata: &Metadata, name: &str) -> Result<Self> {
+        let package = metadata.packages.iter().find(|package| package.name == name);
+        let package = package.with_context(|| format!("the workspace has no package `{name}`"))?;
         let said = |text: &Option<String>, what: &str| {
-            text.clone().with_context(|| format!("the package `callgate` has no {what}; add it to Cargo.toml"))
+            text.clone().with_context(|| format!("the package `{name}` has no {what}; add it to its Cargo.toml"))
         };
         Ok(Self {
             name: package.name.to_string(),
@@ -72,7 +118,7 @@ impl Names {
     }
 }
 
-/// Rewrites the folder and describes its contents.
+/// Rewrites the folder with the filter, and describes its contents.
 fn pack(folder: &Path, module: &[u8], names: &Names, tree: &bom::Tree) -> Result<String> {
     let about = Module::read(module).map_err(|fault| match fault {
         Fault::Changed(problem) | Fault::Other(problem) => anyhow::anyhow!("the built filter: {problem}"),
@@ -81,13 +127,10 @@ fn pack(folder: &Path, module: &[u8], names: &Names, tree: &bom::Tree) -> Result
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let write = |name: &str, content: &[u8]| {
-        let file = folder.join(name);
-        fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))
-    };
+    let write = |name: &str, content: &[u8]| write(folder, name, content);
     write("callgate.wasm", module)?;
     write("callgate.wasm.sha256", format!("{}  callgate.wasm\n", about.sha256).as_bytes())?;
-    write("callgate.cdx.json", &bom::write(tree, module, names)?)?;
+    write("callgate.cdx.json", &bom::write(tree, Classification::Application, module, names)?)?;
     let image = oci::write(&folder.join("oci"), module, names)?;
     for (name, schema) in [("policy.schema.json", policy::schema()), ("record.schema.json", records::schema())] {
         write(name, format!("{}\n", serde_json::to_string_pretty(&schema)?).as_bytes())?;
@@ -102,8 +145,17 @@ fn pack(folder: &Path, module: &[u8], names: &Names, tree: &bom::Tree) -> Result
     ))
 }
 
+fn write(folder: &Path, name: &str, content: &[u8]) -> Result<()> {
+    let file = folder.join(name);
+    fs::write(&file, content).with_context(|| format!("cannot write {}", file.display()))
+}
+
 fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]

@@ -21,8 +21,8 @@ struct Packed {
 static PACKED: LazyLock<Packed> = LazyLock::new(|| {
     let sources = Sources::here();
     let module = fs::read(sources.filter(Flavor::Release).unwrap()).unwrap();
-    let names = Names::of(&sources.metadata().unwrap()).unwrap();
-    let tree = bom::Tree::of(&sources).unwrap();
+    let names = Names::of(&sources.metadata().unwrap(), FILTER).unwrap();
+    let tree = bom::Tree::of(&sources, FILTER, TARGET).unwrap();
     let folder = TempDir::new().unwrap();
     pack(&folder.path().join("dist"), &module, &names, &tree).unwrap();
     Packed { folder, module, names, tree }

@@ -1,10 +1,12 @@
-//! Builds the filter. No other code may build it.
+//! Builds the filter and the dynamic module. No other code may build them.
 //!
 //! The package is both `rlib` and `cdylib`, and cargo silently builds that without link-time optimization. A build of the whole workspace
 //! for wasm32 also overwrites the filter's file. `cargo rustc --crate-type cdylib` into a separate folder has neither problem, so every
 //! `callgate.wasm` that is tested or shipped comes from here.
 //!
 //! The same sources and the same compiler produce the same bytes in any folder. `cargo harness package --verify` checks this.
+
+mod library;
 
 use std::collections::BTreeSet;
 use std::env;
@@ -22,6 +24,8 @@ use tempfile::NamedTempFile;
 
 use crate::paths;
 
+pub use library::Architecture;
+
 /// The compilation target of the filter.
 pub const TARGET: &str = "wasm32-wasip1";
 /// The inlining threshold. Compared with LLVM's default of 250, it makes the file smaller by about a twenty-fifth and costs 2 of 1,000
@@ -30,12 +34,12 @@ const INLINING: &str = "-Cllvm-args=--inline-threshold=150";
 /// Encodes indices with as few bytes as they need; otherwise the linker pads them to five. Saves a twentieth of the file.
 const COMPRESSED: &str = "-Clink-arg=--compress-relocations";
 
-/// Which filter to build.
+/// Which filter or module to build.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Flavor {
-    /// The filter that ships.
+    /// The one that ships.
     Release,
-    /// A filter for tests only. It panics when a request asks for it, to show the effects of a trap, and it answers published test vectors.
+    /// One for tests only. It panics when a request asks for it, to show the effects of a trap, and it answers published test vectors.
     /// It is built in the `dev` profile, which is fast and keeps it apart from the shipped file.
     Testing,
 }
@@ -47,6 +51,14 @@ pub enum Flavor {
 /// When the target or a tool is missing, or the build fails. The message states what to install.
 pub fn filter(flavor: Flavor) -> Result<PathBuf> {
     Sources::here().filter(flavor)
+}
+
+/// Builds the dynamic module for Envoy and returns its file, whose name has the version. Takes a fraction of a second if nothing changed.
+///
+/// # Errors
+/// When the build fails.
+pub fn envoy_module(flavor: Flavor) -> Result<PathBuf> {
+    Sources::here().envoy_module(flavor)
 }
 
 /// Builds the policy service that the gate is compared with, and returns its program. Both use the `release` profile: in the harness's own
@@ -66,14 +78,9 @@ pub fn rmcp_party() -> Result<PathBuf> {
     program("rmcp-party", &["--profile", "demo"], "demo")
 }
 
-/// Builds a package that is no default member of the workspace, with other dependencies than the rest, in a separate folder.
+/// Builds a package's program in a folder with the package's name.
 fn program(package: &str, arguments: &[&str], profile: &str) -> Result<PathBuf> {
-    let sources = Sources::here();
-    let folder = sources.root.join("target").join(package);
-    let mut cargo = sources.cargo();
-    cargo.args(["build", "--locked", "--package", package]).args(arguments).arg("--target-dir").arg(&folder);
-    let output = cargo.stdin(Stdio::null()).output().context("cannot run cargo")?;
-    ensure!(output.status.success(), "{package} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+    let folder = Sources::here().package(package, package, arguments)?;
     Ok(folder.join(profile).join(package))
 }
 
@@ -193,18 +200,64 @@ impl Sources {
         Ok(file)
     }
 
-    /// Returns the packages of the workspace and all their dependencies.
+    /// Builds the dynamic module from these sources and returns its file, which is under their root.
+    ///
+    /// Envoy does not load a library again that was replaced by an update, so each version has another file.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub fn envoy_module(&self, flavor: Flavor) -> Result<PathBuf> {
+        match flavor {
+            Flavor::Release => {
+                let here = Architecture::here().context("the module is only built for x86_64 and aarch64")?;
+                self.envoy_module_for(here)
+            }
+            Flavor::Testing => {
+                let version = version(&self.metadata()?)?;
+                // The profile for development catches panics as well.
+                let folder = self.package("callgate-module", "module", &["--lib", "--features", "panic-on-purpose"])?;
+                let compiled = folder.join("debug/libcallgate_module.so");
+                copy_library(&compiled, &folder.join(format!("libcallgate-{version}-testing.so")))
+            }
+        }
+    }
+
+    /// Builds a package that is no default member of the workspace, with other dependencies than the rest, in a separate folder of
+    /// `target`, and returns that folder.
+    fn package(&self, package: &str, folder: &str, arguments: &[&str]) -> Result<PathBuf> {
+        let folder = self.root.join("target").join(folder);
+        let mut cargo = self.cargo();
+        cargo.args(["build", "--locked", "--package", package]).args(arguments).arg("--target-dir").arg(&folder);
+        let output = cargo
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(if self.shows_progress { Stdio::inherit() } else { Stdio::piped() })
+            .output()
+            .context("cannot run cargo; install Rust from https://rustup.rs")?;
+        ensure!(output.status.success(), "{package} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
+        Ok(folder)
+    }
+
+    /// Returns the packages of the workspace and all their dependencies in the filter.
     ///
     /// # Errors
     /// When cargo cannot list them.
     pub fn metadata(&self) -> Result<Metadata> {
+        self.metadata_for(TARGET)
+    }
+
+    /// Returns the packages of the workspace and all their dependencies on a target.
+    ///
+    /// # Errors
+    /// When cargo cannot list them.
+    pub fn metadata_for(&self, target: &str) -> Result<Metadata> {
         let mut cargo = MetadataCommand::new();
         cargo.cargo_path(paths::cargo()).current_dir(&self.root);
-        cargo.other_options(["--filter-platform".to_owned(), TARGET.to_owned()]);
+        cargo.other_options(["--filter-platform".to_owned(), target.to_owned()]);
         if let Some(home) = &self.cargo_home {
             cargo.env("CARGO_HOME", home);
         }
-        cargo.exec().context("cargo cannot list the filter's dependencies")
+        cargo.exec().context("cargo cannot list the dependencies")
     }
 
     /// Returns a cargo command for these folders without the caller's settings. An optimization level in the environment, or flags meant
@@ -225,12 +278,29 @@ impl Sources {
         cargo
     }
 
+    /// Returns the target of programs that run on this machine, such as `x86_64-unknown-linux-gnu`.
+    ///
+    /// # Errors
+    /// When there is no compiler.
+    pub fn host(&self) -> Result<String> {
+        let compiler = self.rustc(&["-vV"])?;
+        let host = compiler.lines().find_map(|line| line.strip_prefix("host: "));
+        Ok(host.context("the compiler does not name its host")?.to_owned())
+    }
+
     /// Returns the compiler flags of the filter.
     ///
-    /// Panic messages contain the names of source files. The builder's paths are private and would make the file differ between machines,
-    /// so the flags remap them. Vector instructions, which every gateway supports, make copying and hashing faster and the file smaller by
-    /// a thirtieth.
+    /// Vector instructions, which every gateway supports, make copying and hashing faster and the file smaller by a thirtieth.
     fn flags(&self, metadata: &Metadata) -> Result<OsString> {
+        let renamed = self.renamed(metadata)?;
+        let flags = std::iter::once("-Ctarget-feature=+simd128".into()).chain(remapping(&renamed));
+        Ok(flags.collect::<Vec<OsString>>().join(OsStr::new("\u{1f}")))
+    }
+
+    /// Returns the folders of source files, each with the name that it has in what is built.
+    ///
+    /// Panic messages contain the names of source files. The builder's paths are private and would make the file differ between machines.
+    fn renamed(&self, metadata: &Metadata) -> Result<Vec<(PathBuf, String)>> {
         // The path of a package also depends on the registry and on vendoring. If two prefixes match a path, the compiler uses the later
         // one.
         let packages = metadata.packages.iter().filter(|package| package.source.is_some());
@@ -240,21 +310,12 @@ impl Sources {
         let compiler = self.rustc(&["-vV"])?;
         let commit = compiler.lines().find_map(|line| line.strip_prefix("commit-hash: ")).unwrap_or("unknown");
         let known = [(self.root.clone(), "/callgate".to_owned()), (library, format!("/rustc/{commit}"))];
-        let known = known.into_iter().chain(packages.into_iter().map(|folder| (folder.into(), "/cargo".to_owned())));
-        let known = known.map(|(from, to)| {
-            let mut flag = OsString::from("--remap-path-prefix=");
-            flag.push(from);
-            flag.push("=");
-            flag.push(to);
-            flag
-        });
-        let flags: Vec<OsString> = std::iter::once("-Ctarget-feature=+simd128".into()).chain(known).collect();
-        Ok(flags.join(OsStr::new("\u{1f}")))
+        let packages = packages.into_iter().map(|folder| (folder.into(), "/cargo".to_owned()));
+        Ok(known.into_iter().chain(packages).collect())
     }
 
     fn facts(&self, metadata: &Metadata) -> Result<Facts> {
-        let package = metadata.packages.iter().find(|package| package.name == "callgate");
-        let version = package.context("the workspace has no package `callgate`")?.version.to_string();
+        let version = version(metadata)?;
         let rustc = self.rustc(&["--version"])?;
         let rustc = rustc.strip_prefix("rustc ").unwrap_or(&rustc).to_owned();
         Ok(Facts { version, policy_formats: FormatVersion::NAMES.map(str::to_owned).to_vec(), rustc })
@@ -292,6 +353,33 @@ impl Sources {
         ensure!(output.status.success(), "rustc failed:\n{}", String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout).context("rustc wrote something other than UTF-8")?.trim().to_owned())
     }
+}
+
+/// Returns the compiler flags that rename folders of source files.
+fn remapping(renamed: &[(PathBuf, String)]) -> impl Iterator<Item = OsString> {
+    renamed.iter().map(|(from, to)| {
+        let mut flag = OsString::from("--remap-path-prefix=");
+        flag.push(from);
+        flag.push("=");
+        flag.push(to);
+        flag
+    })
+}
+
+/// Copies a library that cargo built to the file from which it is used, and returns that file.
+fn copy_library(compiled: &Path, file: &Path) -> Result<PathBuf> {
+    let library =
+        fs::read(compiled).with_context(|| format!("cargo built the module without writing {}", compiled.display()))?;
+    let folder = file.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    replace(file, &library)?;
+    Ok(file.to_owned())
+}
+
+/// Returns the version of the workspace's packages.
+fn version(metadata: &Metadata) -> Result<String> {
+    let package = metadata.packages.iter().find(|package| package.name == "callgate");
+    Ok(package.context("the workspace has no package `callgate`")?.version.to_string())
 }
 
 /// Writes a file atomically, because other processes may be reading it, and only if its content changed.

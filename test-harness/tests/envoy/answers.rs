@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use test_harness::client::{Connection, Request};
 use test_harness::envoy::{Bootstrap, Options, oldest};
 
-use crate::envoy::fixture::{Gate, HOST, policy, token};
+use crate::envoy::fixture::{Gate, HOST, adapter, policy, token};
 use crate::envoy::http2::exchange;
 use crate::envoy::operating::until;
 
@@ -213,7 +213,7 @@ fn hostile_answers_stop_neither_the_gateway_nor_the_filter() {
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
 fn hostile_answers_do_not_stop_the_oldest_gateway() {
-    survives(&Options { binary: Some(oldest().unwrap()), ..Options::default() });
+    survives(&Options { binary: Some(oldest(adapter()).unwrap()), ..Options::default() });
 }
 
 /// With each limit of the gateway's buffers: that of the shipped configuration, and one that is less than a list.

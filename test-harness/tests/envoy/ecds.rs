@@ -16,16 +16,15 @@ use crate::envoy::operating::until;
 pub(crate) struct OverEcds {
     pub(crate) gate: Gate,
     folder: TempDir,
-    plugin: Value,
+    /// The configuration with the gate in its listener.
+    base: Bootstrap,
     /// How many configurations were accepted.
     taken: u64,
 }
 
 impl OverEcds {
-    const WASM: &str = "type.googleapis.com/envoy.extensions.filters.http.wasm.v3.Wasm";
-
-    /// Starts a gate with this policy and with a change to its plugin configuration.
-    pub(crate) fn start(policy: &Value, change: impl FnOnce(&mut Value), options: &Options) -> Self {
+    /// Starts a gate with this policy and with a change to the configuration of its filter.
+    pub(crate) fn start(policy: &Value, change: impl FnOnce(&mut Bootstrap), options: &Options) -> Self {
         Self::start_with(policy, |_| (), change, options)
     }
 
@@ -33,53 +32,54 @@ impl OverEcds {
     pub(crate) fn start_with(
         policy: &Value,
         prepare: impl FnOnce(&mut Bootstrap),
-        change: impl FnOnce(&mut Value),
+        change: impl FnOnce(&mut Bootstrap),
         options: &Options,
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let mut plugin = Value::Null;
+        let mut base = None;
         let discovered = |bootstrap: &mut Bootstrap| {
             prepare(bootstrap);
-            plugin = bootstrap.gate().unwrap().clone();
-            change(&mut plugin);
-            discover(folder.path(), &plugin);
+            base = Some(bootstrap.clone());
+            change(bootstrap);
+            let filter = bootstrap.filter().unwrap().clone();
+            discover(folder.path(), &filter);
             let path = folder.path().join("gate.json");
             let source = json!({ "path_config_source": { "path": path }, "resource_api_version": "V3" });
-            let discovery = json!({ "config_source": source, "type_urls": [Self::WASM] });
+            let discovery = json!({ "config_source": source, "type_urls": [filter["@type"]] });
             let filter = json!({ "name": "callgate", "config_discovery": discovery });
             *bootstrap = bootstrap.with_filters(vec![filter]).unwrap().dynamic();
         };
         let gate = Gate::start_with(policy, discovered, options);
-        Self { gate, folder, plugin, taken: 1 }
+        Self { gate, folder, base: base.unwrap(), taken: 1 }
     }
 
-    /// Writes another plugin configuration, and does not wait for Envoy to read it.
-    pub(crate) fn write(&self, policy: &Value, change: impl FnOnce(&mut Value)) {
-        let mut plugin = self.plugin.clone();
-        plugin["configuration"]["value"] = json!(policy.to_string());
-        change(&mut plugin);
-        discover(self.folder.path(), &plugin);
+    /// Writes another configuration of the filter, and does not wait for Envoy to read it.
+    pub(crate) fn write(&self, policy: &Value, change: impl FnOnce(&mut Bootstrap)) {
+        let mut next = self.base.with_policy(&policy.to_string()).unwrap();
+        change(&mut next);
+        next.provide_libraries(self.gate.envoy.folder()).unwrap();
+        discover(self.folder.path(), next.filter().unwrap());
     }
 
-    /// Offers another plugin configuration, and waits until Envoy accepts or rejects it.
-    pub(crate) fn offer(&mut self, policy: &Value, change: impl FnOnce(&mut Value), counter: &str, at_least: u64) {
+    /// Offers another configuration of the filter, and waits until Envoy accepts or rejects it.
+    pub(crate) fn offer(&mut self, policy: &Value, change: impl FnOnce(&mut Bootstrap), counter: &str, at_least: u64) {
         self.write(policy, change);
         until(counter, || counted(&self.gate, counter) >= at_least);
     }
 
-    /// Replaces the plugin configuration, and waits until Envoy accepts it. Every earlier update must have been accepted as well.
-    pub(crate) fn replace(&mut self, policy: &Value, change: impl FnOnce(&mut Value)) {
+    /// Replaces the configuration of the filter, and waits until Envoy accepts it. Every earlier update must have been accepted as well.
+    pub(crate) fn replace(&mut self, policy: &Value, change: impl FnOnce(&mut Bootstrap)) {
         self.taken += 1;
         self.offer(policy, change, "callgate.update_success", self.taken);
     }
 }
 
-/// Writes a plugin configuration to the file that Envoy watches for the filter `callgate`.
-fn discover(folder: &Path, plugin: &Value) {
+/// Writes a configuration to the file that Envoy watches for the filter `callgate`.
+fn discover(folder: &Path, filter: &Value) {
     let resource = json!({
         "@type": "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig",
         "name": "callgate",
-        "typed_config": { "@type": OverEcds::WASM, "config": plugin },
+        "typed_config": filter,
     });
     let new = folder.join("gate.new");
     fs::write(&new, json!({ "resources": [resource] }).to_string()).unwrap();

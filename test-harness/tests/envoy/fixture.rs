@@ -1,5 +1,6 @@
 //! An API with a gate in front of it, and clients for it.
 
+use std::io::{Write as _, stderr};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{LazyLock, mpsc};
@@ -9,9 +10,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use callgate_kit::mint::{Algorithm, SigningKey};
 use callgate_kit::records;
 use serde_json::{Value, json};
-use test_harness::build::{self, Flavor};
+use test_harness::build::Flavor;
 use test_harness::client::{self, Request, Response};
-use test_harness::envoy::{Bootstrap, Envoy, Options, record_in};
+use test_harness::envoy::{Adapter, Bootstrap, Envoy, Options, record_in};
 use test_harness::upstream::{Seen, Upstream};
 
 pub(crate) const HOST: &str = "api.example.com";
@@ -20,11 +21,27 @@ pub(crate) const HOST: &str = "api.example.com";
 pub(crate) static KEY: LazyLock<SigningKey> =
     LazyLock::new(|| SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k1"));
 
-static MODULE: LazyLock<PathBuf> = LazyLock::new(|| build::filter(Flavor::Release).unwrap());
+static MODULE: LazyLock<PathBuf> = LazyLock::new(|| adapter().build(Flavor::Release).unwrap());
 
-/// Returns the module that ships.
+/// Returns how Envoy runs the gate in this run of the tests.
+pub(crate) fn adapter() -> Adapter {
+    Adapter::chosen().unwrap()
+}
+
+/// Returns the filter or the dynamic module that ships.
 pub(crate) fn module() -> &'static Path {
     &MODULE
+}
+
+/// Returns whether a test of something that only the Wasm filter has must run. Otherwise, prints why it does not, even if the test runner
+/// captures the output of tests.
+pub(crate) fn wasm_only(why: &str) -> bool {
+    let is_wasm = adapter() == Adapter::Wasm;
+    if !is_wasm {
+        let thread = thread::current();
+        writeln!(stderr(), "{}: not run with the module: {why}", thread.name().unwrap_or("a test")).unwrap();
+    }
+    is_wasm
 }
 
 /// Returns a policy with an endpoint for each kind of request that the tests send.

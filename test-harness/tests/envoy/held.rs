@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256};
 use test_harness::client::Connection;
 use test_harness::envoy::Bootstrap;
 
-use crate::envoy::fixture::{Gate, mark, record, token};
+use crate::envoy::fixture::{Gate, mark, record, token, wasm_only};
 use crate::envoy::limits::counted;
 use crate::envoy::signed::{BODY, Call, gate, gate_with, over_http_2, signed_policy};
 
@@ -71,6 +71,9 @@ fn a_slow_client_gets_408_and_leaves_room_for_other_agents() {
 /// The body passes such a gateway by, and with it the headers that wait for it. The gate notices it with the response.
 #[test]
 fn a_gateway_without_the_body_callback_forwards_one_held_request_at_most() {
+    if !wasm_only("Envoy restricts no callbacks of it") {
+        return;
+    }
     let restrict = |bootstrap: &mut Bootstrap| {
         let allowed = &mut bootstrap.gate().unwrap()["capability_restriction_config"]["allowed_capabilities"];
         allowed.as_object_mut().unwrap().remove("proxy_on_request_body").unwrap();

@@ -9,7 +9,7 @@ use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, policy};
 
 /// Returns the metrics' names with their types, and the samples by name and labels.
 fn scrape(gate: &Gate) -> (BTreeSet<(String, String)>, BTreeMap<String, u64>) {
-    let text = gate.envoy.admin("/stats/prometheus").unwrap();
+    let text = gate.envoy.prometheus().unwrap();
     let (mut kinds, mut samples) = (BTreeSet::new(), BTreeMap::new());
     for line in text.lines() {
         if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|rest| rest.split_once(' ')) {

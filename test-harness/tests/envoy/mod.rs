@@ -24,6 +24,7 @@ mod http2;
 mod limits;
 pub(crate) mod mcp;
 mod metrics;
+mod module;
 mod mtls;
 mod operating;
 mod outcomes;

@@ -6,7 +6,8 @@ use std::net::SocketAddr;
 use test_harness::certificates::{Authority, Identity, Name, connect};
 use test_harness::client::{Connection, Request, Response};
 
-use crate::envoy::shipped::{Copied, decides};
+use crate::envoy::fixture::wasm_only;
+use crate::envoy::shipped::{Copied, FILES, decides};
 
 /// Sends a request over TLS 1.3. A client whose certificate is rejected learns this from its first read.
 fn call(
@@ -24,6 +25,9 @@ fn program(authority: &Authority, uri: &str) -> Identity {
 
 #[test]
 fn mtls_requires_a_certificate_and_overwrites_a_forged_xfcc() {
+    if !wasm_only(FILES) {
+        return;
+    }
     let [servers, clients, strangers] = ["servers", "clients", "strangers"].map(|name| Authority::new(name).unwrap());
     let copied = Copied::new();
     let folder = copied.folder.path().to_str().unwrap().to_owned();

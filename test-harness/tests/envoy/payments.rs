@@ -106,7 +106,7 @@ fn finds_who_started_a_payment_by_its_decision_id() {
 fn panels_and_alerts_use_only_exposed_metrics() {
     let gate = gate();
     gate.ask(pay("4711", &token("procurement-agent", "payments:start"))).assert_allowed();
-    let exposed = observability::exposed(&gate.envoy.admin("/stats/prometheus").unwrap());
+    let exposed = observability::exposed(&gate.envoy.prometheus().unwrap());
     let example =
         |file: &str| document::read(paths::root().join("examples/payments").join(file)).unwrap().value().clone();
     let alerts = observability::of_rules(&example("alerts.yaml")).unwrap();

@@ -119,8 +119,7 @@ fn never_writes_a_token_key_or_secret() {
         json!({ "owner": "platform@example.com", "identity": { "issuer": "shared", "client_id": "robot" } });
     policy["audit"]["log"] = json!({ "allow": true, "deny": true });
     let pass_environment = |bootstrap: &mut Bootstrap| {
-        let gate = bootstrap.gate().unwrap();
-        gate["vm_config"]["environment_variables"]["host_env_keys"] = json!(["CALLGATE_TEST_SECRET"]);
+        bootstrap.set_environment(&["CALLGATE_TEST_SECRET"]).unwrap();
     };
     let options = Options { environment: vec![("CALLGATE_TEST_SECRET".into(), secret.into())], ..Options::default() };
     let gate = Gate::start_with(&policy, pass_environment, &options);

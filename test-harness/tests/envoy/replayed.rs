@@ -94,11 +94,12 @@ fn an_agent_that_fills_its_replay_share_does_not_block_others() {
     assert!(status == 503 && (1..=66).contains(&wait), "{status} {wait}");
     assert_eq!(gate.call(&Call::get("/items/1").agent("other").request()).status, 200);
     assert_eq!(counted(&gate, "callgate.replay.entries"), 65);
-    assert_eq!(
-        counted(&gate, "callgate.replay.other_size"),
-        6,
-        "each VM says so: four workers, the main thread, and the first of all"
-    );
+    let told = counted(&gate, "callgate.replay.other_size");
+    match adapter() {
+        Adapter::Wasm => assert_eq!(told, 6, "each VM says so: four workers, the main thread, and the first of all"),
+        // Each worker that had a request says so, and the main thread.
+        Adapter::Module => assert!((2..=5).contains(&told), "{told}"),
+    }
 }
 
 #[test]

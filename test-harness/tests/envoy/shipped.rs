@@ -14,14 +14,20 @@ use test_harness::envoy::{Bootstrap, Envoy, Options, record_in};
 use test_harness::paths;
 use test_harness::upstream::Upstream;
 
-use crate::envoy::fixture::{self, HOST, module, record};
+use crate::envoy::fixture::{self, HOST, module, record, wasm_only};
 use crate::envoy::operating::{Load, until};
 
 /// The key that the shipped policy reads from the environment.
 const TABLES_KEY: &str = "a-key-of-the-tables-that-no-dump-may-ever-show";
 
+/// Why the module does not run a test.
+pub(crate) const FILES: &str = "the shipped files of this test configure the filter";
+
 #[test]
 fn envoy_yaml_allows_exactly_the_needed_capabilities() {
+    if !wasm_only(FILES) {
+        return;
+    }
     let mut shipped = Bootstrap::new(module(), "{}", ([127, 0, 0, 1], 1).into()).unwrap();
     let allowed = shipped.gate().unwrap()["capability_restriction_config"]["allowed_capabilities"].clone();
     let allowed: BTreeSet<_> = allowed.as_object().unwrap().keys().map(String::as_str).collect();
@@ -108,6 +114,9 @@ pub(crate) fn decides(envoy: &Envoy, upstream: &Upstream, call: impl Fn(&Request
 
 #[test]
 fn envoy_yaml_starts_and_enforces_the_policy() {
+    if !wasm_only(FILES) {
+        return;
+    }
     let copied = Copied::new();
     let file = copied.file("envoy.yaml", &[]);
     let (envoy, upstream) = copied.start(&file, 1);
@@ -121,6 +130,9 @@ fn envoy_yaml_starts_and_enforces_the_policy() {
 
 #[test]
 fn lds_listener_starts_enforces_and_can_be_replaced() {
+    if !wasm_only(FILES) {
+        return;
+    }
     let copied = Copied::new();
     let folder = copied.folder.path().to_str().unwrap().to_owned();
     let file = copied.file(
@@ -165,6 +177,9 @@ const TAKEN: &str = "extension_config_discovery.http_filter.callgate.update_succ
 
 #[test]
 fn an_ecds_policy_update_under_load_loses_no_request() {
+    if !wasm_only(FILES) {
+        return;
+    }
     let (envoy, upstream, gate) = over_ecds(2);
     let address = envoy.api().unwrap();
     decides(&envoy, &upstream, |request| client::call(address, request).unwrap());
@@ -194,6 +209,9 @@ fn an_ecds_policy_update_under_load_loses_no_request() {
 /// The patches of the `EnvoyFilter` as Istio would apply them, with the module from a file, as Istio's agent configures it.
 #[test]
 fn istio_envoy_filter_starts_and_enforces_the_policy() {
+    if !wasm_only(FILES) {
+        return;
+    }
     let read = document::read(paths::root().join("envoy/istio/envoy-filter.yaml")).unwrap();
     let value = |patch: usize| read.value()["spec"]["configPatches"][patch]["patch"]["value"].clone();
     let mut filter = value(0);
@@ -216,6 +234,9 @@ fn dump(envoy: &Envoy) -> String {
 
 #[test]
 fn config_dump_does_not_show_secrets_from_the_environment() {
+    if !wasm_only(FILES) {
+        return;
+    }
     let (envoy, upstream, _) = over_ecds(1);
     let address = envoy.api().unwrap();
     decides(&envoy, &upstream, |request| client::call(address, request).unwrap());

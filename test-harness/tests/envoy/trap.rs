@@ -1,12 +1,15 @@
-//! The effect of a defect is limited to the request that triggers it.
+//! The effect of a defect is limited to the request that triggers it. `module/panics.rs` has the same for the dynamic module.
 
 use test_harness::build::{self, Flavor};
 use test_harness::envoy::Options;
 
-use crate::envoy::fixture::{Gate, good, policy};
+use crate::envoy::fixture::{Gate, good, policy, wasm_only};
 
 #[test]
 fn a_trap_fails_only_one_request() {
+    if !wasm_only("it has no VM that could trap") {
+        return;
+    }
     let module = build::filter(Flavor::Testing).unwrap();
     let gate = Gate::try_start(&module, &policy().to_string(), |_| (), &Options::default()).unwrap();
     gate.ask(good()).assert_allowed();

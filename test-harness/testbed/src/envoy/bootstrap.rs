@@ -3,13 +3,16 @@
 //! All demos, tests and measurements run on the configuration that users copy. There must not be a second configuration that could drift
 //! from it.
 
-use std::fs;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::{env, fs, io};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
+use super::adapter::{self, Adapter};
 use crate::paths;
 
 const LISTENERS: &str = "/static_resources/listeners";
@@ -24,27 +27,58 @@ const LISTENERS_FILE: &str = "listeners.json";
 pub struct Bootstrap {
     json: Value,
     dynamic: bool,
+    adapter: Adapter,
+    /// The policy of the gate, for the module's configuration.
+    policy: String,
+    /// The names of the variables that the module's policy may read.
+    environment: Vec<String>,
+    /// The libraries of the listeners. Envoy looks for them in its folder.
+    libraries: BTreeSet<PathBuf>,
 }
 
 impl Bootstrap {
-    /// Returns the shipped configuration on free loopback ports, with this module, policy (JSON) and upstream.
+    /// Returns the shipped configuration on free loopback ports, with this filter or module, policy (JSON) and upstream.
+    ///
+    /// The file determines how Envoy runs the gate. With a library, the module replaces the filter, and a policy for Envoy becomes one for
+    /// Envoy with the module.
     ///
     /// # Errors
     /// When the shipped file does not have the expected structure.
     pub fn new(module: &Path, policy: &str, upstream: SocketAddr) -> Result<Self> {
         let mut bootstrap = Self::shipped()?;
+        if Adapter::of(module) == Adapter::Module {
+            bootstrap.replace_filter()?;
+        }
         *bootstrap.at("/admin/address/socket_address")? = address(SocketAddr::from(([127, 0, 0, 1], 0)));
         *bootstrap.at(&format!("{LISTENER}/address/socket_address"))? = address(SocketAddr::from(([127, 0, 0, 1], 0)));
         bootstrap.set_upstream(upstream)?;
-        *child(bootstrap.gate()?, "/vm_config/code/local/filename")? = json!(module);
+        bootstrap.set_module(module)?;
         bootstrap.set_policy(policy)?;
         Ok(bootstrap)
+    }
+
+    /// Replaces the filter by the module.
+    fn replace_filter(&mut self) -> Result<()> {
+        *self = self.with_filters(vec![adapter::filter()])?;
+        self.adapter = Adapter::Module;
+        let tags = self.at("/stats_config/stats_tags")?.as_array_mut().context("`stats_tags` is not a list")?;
+        for expression in tags.iter_mut().filter_map(|tag| tag.get_mut("regex")) {
+            *expression = json!(Adapter::Module.metrics_expression(expression.as_str().unwrap_or_default()));
+        }
+        Ok(())
     }
 
     fn shipped() -> Result<Self> {
         let file = paths::root().join("envoy/envoy.yaml");
         let shipped = callgate_kit::document::read(file).context("the shipped configuration cannot be read")?;
-        Ok(Self { json: shipped.value().clone(), dynamic: false })
+        Ok(Self {
+            json: shipped.value().clone(),
+            dynamic: false,
+            adapter: Adapter::Wasm,
+            policy: String::new(),
+            environment: Vec::new(),
+            libraries: BTreeSet::new(),
+        })
     }
 
     /// Returns the policy (JSON) in the shipped configuration.
@@ -76,14 +110,15 @@ impl Bootstrap {
             .map(|(name, policy)| Ok((name.as_str(), self.with_policy(policy)?)))
             .collect::<Result<Vec<_>>>()?;
         // Older versions of Envoy use one VM for all of them, with the capabilities of the first.
-        for (_, policy) in policies {
+        for (_, policy) in policies.iter().filter(|_| self.adapter == Adapter::Wasm) {
             let policy = serde_json::from_str(policy).unwrap_or_default();
             listeners.iter_mut().try_for_each(|(_, listener)| allow_answers(listener.gate()?, &policy))?;
         }
         Self::joined(listeners)
     }
 
-    /// Returns one configuration with the listeners of several, each under its name. Everything else is from the first one.
+    /// Returns one configuration with the listeners of several, each under its name. Everything else is from the first one, except the
+    /// libraries.
     ///
     /// # Errors
     /// When the list is empty.
@@ -94,6 +129,7 @@ impl Bootstrap {
             let mut listener = configuration.at(LISTENER)?.take();
             *child(&mut listener, "/name")? = json!(name);
             listeners.push(listener);
+            joined.libraries.extend(configuration.libraries);
         }
         *joined.at(LISTENERS)? = Value::Array(listeners);
         Ok(joined)
@@ -135,13 +171,65 @@ impl Bootstrap {
         self.at(MANAGER)
     }
 
-    /// Returns the gate's plugin configuration.
+    /// Returns how Envoy runs the gate.
+    #[must_use]
+    pub fn adapter(&self) -> Adapter {
+        self.adapter
+    }
+
+    /// Returns the configuration of the gate's filter, in the form of the adapter.
     ///
     /// # Errors
     /// When the configuration has no gate.
-    pub fn gate(&mut self) -> Result<&mut Value> {
+    pub fn filter(&mut self) -> Result<&mut Value> {
         let gate = self.filters()?.iter_mut().find(|filter| is_gate(filter));
-        gate.and_then(|gate| gate.pointer_mut("/typed_config/config")).context("the configuration has no gate")
+        gate.and_then(|gate| gate.get_mut("typed_config")).context("the configuration has no gate")
+    }
+
+    /// Returns the gate's plugin configuration, which only the Wasm filter has.
+    ///
+    /// # Errors
+    /// When the configuration has no gate, or the gate is a module.
+    pub fn gate(&mut self) -> Result<&mut Value> {
+        self.filter()?.get_mut("config").context("the gate of the configuration is no Wasm filter")
+    }
+
+    /// Replaces the file of the filter or of the module by another one of the same adapter.
+    ///
+    /// # Errors
+    /// When the configuration has no gate, or Envoy would not find the file.
+    pub fn set_module(&mut self, file: &Path) -> Result<()> {
+        match self.adapter {
+            Adapter::Wasm => *child(self.gate()?, "/vm_config/code/local/filename")? = json!(file),
+            Adapter::Module => {
+                let name = adapter::library_name(file)?;
+                *child(self.filter()?, "/dynamic_module_config/name")? = json!(name);
+                self.libraries.insert(file.to_owned());
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the policy read these variables of Envoy's environment, and no others.
+    ///
+    /// # Errors
+    /// When the configuration has no gate.
+    pub fn set_environment(&mut self, names: &[impl AsRef<str>]) -> Result<()> {
+        self.environment = names.iter().map(|name| name.as_ref().to_owned()).collect();
+        match self.adapter {
+            Adapter::Wasm => {
+                let names = json!(self.environment);
+                *child(self.gate()?, "/vm_config/environment_variables/host_env_keys")? = names;
+                Ok(())
+            }
+            Adapter::Module => self.configure_module(),
+        }
+    }
+
+    fn configure_module(&mut self) -> Result<()> {
+        let configuration = adapter::configuration(&self.policy, &self.environment);
+        *child(self.filter()?, "/filter_config/value")? = json!(configuration);
+        Ok(())
     }
 
     fn filters(&mut self) -> Result<&mut Vec<Value>> {
@@ -159,6 +247,10 @@ impl Bootstrap {
     }
 
     fn set_policy(&mut self, policy: &str) -> Result<()> {
+        if self.adapter == Adapter::Module {
+            self.policy = self.adapter.adapted(policy);
+            return self.configure_module();
+        }
         let gate = self.gate()?;
         *child(gate, "/configuration/value")? = json!(policy);
         // A test may pass text that is no policy.
@@ -208,8 +300,27 @@ impl Bootstrap {
         child(&mut self.json, pointer)
     }
 
+    /// Makes the libraries of the configuration available to the Envoy that runs in this folder.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn provide_libraries(&self, folder: &Path) -> Result<()> {
+        for file in &self.libraries {
+            let file = env::current_dir().context("there is no current folder")?.join(file);
+            let link = folder.join(file.file_name().context("a library has no name")?);
+            // Envoy resolves links, so all listeners share the library.
+            if let Err(error) = symlink(&file, &link)
+                && error.kind() != io::ErrorKind::AlreadyExists
+            {
+                return Err(error).with_context(|| format!("cannot link {}", link.display()));
+            }
+        }
+        Ok(())
+    }
+
     /// Returns the text of the file that Envoy starts with. Writes the files that it refers to into `folder`.
     fn to_json(&self, folder: &Path) -> Result<String> {
+        self.provide_libraries(folder)?;
         if !self.dynamic {
             return Ok(self.json.to_string());
         }
@@ -227,6 +338,7 @@ impl Bootstrap {
 
     /// Writes the listeners to the file that Envoy watches. Envoy watches for moves, which also keeps it from reading an incomplete file.
     pub(super) fn write_listeners(&self, folder: &Path) -> Result<()> {
+        self.provide_libraries(folder)?;
         let listeners = self.json.pointer(LISTENERS).cloned().context("the configuration has no listeners")?;
         let mut resources = json!({ "resources": listeners });
         let listeners = resources.get_mut("resources").and_then(Value::as_array_mut).into_iter().flatten();

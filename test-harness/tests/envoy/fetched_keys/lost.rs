@@ -15,7 +15,7 @@ use super::{
     Server, add_servers, assert_told_to_wait, await_status, behind_a_proxy, fetching, remote_within, while_fifty_wait,
     with, workers,
 };
-use crate::envoy::fixture::{Gate, HOST};
+use crate::envoy::fixture::{Gate, HOST, wasm_only};
 use crate::envoy::operating::until;
 
 /// Starts the filter that traps, with another change to its configuration.
@@ -68,6 +68,9 @@ fn fetch_is_lost(gate: &Gate, idp: &KeyServer) -> bool {
 
 #[test]
 fn another_worker_fetches_after_the_vm_that_fetched_was_lost() {
+    if !wasm_only("its main thread fetches, which no request can stop") {
+        return;
+    }
     // Each issuer has its own fetches, of which requests may cause few.
     let idps = ["first", "second", "third"]
         .map(|name| (name, KeyServer::start_as(&format!("https://{name}.example.com")).unwrap()));
@@ -80,6 +83,9 @@ fn another_worker_fetches_after_the_vm_that_fetched_was_lost() {
 
 #[test]
 fn a_trap_leaves_no_waiting_request_without_an_answer() {
+    if !wasm_only("a panic ends no other request; `module/panics.rs` tests it") {
+        return;
+    }
     let idp = KeyServer::start().unwrap();
     let servers = [("idp", &idp, remote_within(&idp, "idp", "8s"))];
     // Envoy ends the requests of the worker that trapped, after this time. The others are decided earlier.

@@ -181,9 +181,9 @@ fn requests_that_wait_are_answered_although_the_module_is_replaced() {
         policy["help"] = json!(help);
         let answers = while_fifty_wait(&ecds.gate, &idp, || {
             // Each update replaces the module: by another build, and by the first one again.
-            ecds.write(&policy, |plugin| {
+            ecds.write(&policy, |bootstrap| {
                 if attempt % 2 == 0 {
-                    plugin["vm_config"]["code"]["local"]["filename"] = json!(next);
+                    bootstrap.set_module(&next).unwrap();
                 }
             });
             await_policy(&ecds.gate, &help);
