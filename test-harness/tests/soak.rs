@@ -1,5 +1,4 @@
-//! A short run of `cargo harness soak` with each adapter: the load is what it claims to be, and memory does not grow at once.
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+//! A short run of `cargo harness soak` with each adapter.
 
 use std::time::Duration;
 

@@ -71,7 +71,7 @@ impl Clients {
     /// Lets the clients send requests until what this returns is dropped, or one of them has a problem.
     pub(super) fn start<'c>(&'c self, scope: &'c Scope<'c, '_>) -> Stop<'c> {
         for _ in 0..CLIENTS {
-            scope.spawn(|| {
+            scope.spawn(move || {
                 if let Err(problem) = self.send_all() {
                     self.done.store(true, Ordering::Relaxed);
                     self.problem.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(problem);

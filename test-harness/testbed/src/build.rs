@@ -39,8 +39,8 @@ const COMPRESSED: &str = "-Clink-arg=--compress-relocations";
 pub enum Flavor {
     /// The one that ships.
     Release,
-    /// One for tests only. It panics when a request asks for it, to show the effects of a trap, and it answers published test vectors.
-    /// It is built in the `dev` profile, which is fast and keeps it apart from the shipped file.
+    /// One for tests only. It panics when a request asks for it, to show the effects of a defect, and the filter also answers published test
+    /// vectors. It is built in the `dev` profile, which is fast and keeps it apart from the shipped file.
     Testing,
 }
 

@@ -50,7 +50,7 @@ fn records_counts_and_logs_decisions_as_the_policy_requires() {
     let in_log = |asked: &crate::envoy::fixture::Asked| log.contains(asked.record()["id"].as_str().unwrap());
     assert!(in_log(&denied) && !in_log(&allowed), "{log}");
 
-    let metrics = gate.envoy.admin("/stats/prometheus").unwrap();
+    let metrics = gate.envoy.prometheus().unwrap();
     for counted in
         ["{outcome=\"allow\",reason=\"allowed\"} 2\n", "{outcome=\"deny\",reason=\"credentials_missing\"} 1\n"]
     {

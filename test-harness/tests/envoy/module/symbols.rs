@@ -55,7 +55,7 @@ impl Symbols {
         let elf: ElfFile64<'_> = ElfFile64::parse(bytes.as_slice()).unwrap();
         let mut symbols = Self { exported: BTreeSet::new(), imported: BTreeSet::new() };
         for symbol in elf.dynamic_symbols() {
-            let name = symbol.name().unwrap();
+            let Ok(name) = symbol.name() else { continue };
             if !name.starts_with(CALLBACK) && !name.starts_with(HOOK) {
                 continue;
             }
