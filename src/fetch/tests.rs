@@ -31,7 +31,7 @@ fn source() -> Source {
 
 fn fetch(worker: &mut Fetcher, store: &MemoryStore, now: Monotonic, document: &[u8]) -> bool {
     let Some(attempt) = worker.claim(store, &source(), now).unwrap() else { return false };
-    worker.publish(store, &source(), attempt, document).unwrap();
+    worker.publish(store, &source(), attempt, document, None).unwrap();
     true
 }
 
@@ -82,7 +82,7 @@ fn another_worker_takes_over_when_a_claim_expires() {
     }
     assert!(fetch(&mut other, &store, at(6), b"new"));
     // The first worker was only slow. What it fetched may be older.
-    assert_eq!(lost.publish(&store, &source, attempt, b"old"), Ok(false));
+    assert_eq!(lost.publish(&store, &source, attempt, b"old", None), Ok(false));
     assert_eq!(lost.fail(&store, &source, attempt, at(7)), Ok(()));
     assert_eq!(lost.look(&store, &source, at(7)), Ok(Some(b"new".to_vec())));
     assert_eq!(lost.availability(&source, at(7)), Availability::Usable);
@@ -152,7 +152,7 @@ fn only_a_fetch_that_started_after_the_request_arrived_answers_it() {
         fetcher.claim(&store, &source, at(2)).unwrap().unwrap()
     };
     assert_eq!(other.want(&store, &source, at(3), at(3)), Ok(Wanted::Coming));
-    fetcher.publish(&store, &source, attempt, b"keys").unwrap();
+    fetcher.publish(&store, &source, attempt, b"keys", None).unwrap();
     other.look(&store, &source, at(4)).unwrap();
     assert_eq!(
         other.want(&store, &source, at(3), at(4)),
@@ -229,7 +229,7 @@ fn race(store: &dyn SharedStore, id: u64, now: Monotonic) -> (Option<Vec<u8>>, b
     worker.look(store, &source, now).unwrap();
     let attempt = worker.claim(store, &source, now).unwrap();
     if let Some(attempt) = attempt {
-        worker.publish(store, &source, attempt, format!("document of {id}").as_bytes()).unwrap();
+        worker.publish(store, &source, attempt, format!("document of {id}").as_bytes(), None).unwrap();
     }
     (worker.look(store, &source, now).unwrap(), attempt.is_some())
 }
@@ -242,7 +242,7 @@ fn rotated(store: &dyn SharedStore, mut worker: Fetcher, now: Monotonic) -> usiz
         worker.want(store, &source, now, now).unwrap();
         if let Some(attempt) = worker.claim(store, &source, now).unwrap() {
             fetches += 1;
-            worker.publish(store, &source, attempt, b"new").unwrap();
+            worker.publish(store, &source, attempt, b"new", None).unwrap();
         }
         if worker.look(store, &source, now).unwrap().is_some() {
             break;
@@ -292,13 +292,13 @@ proptest! {
         let mut late = Fetcher::new(1);
         let attempt = late.claim(&store, &source, at(0)).unwrap().unwrap();
         let first: Work<'_, bool> = Box::new(move |store| {
-            late.publish(store, &self::source(), attempt, b"old").unwrap()
+            late.publish(store, &self::source(), attempt, b"old", None).unwrap()
         });
         let second: Work<'_, bool> = Box::new(move |store| {
             let mut worker = Fetcher::new(2);
             worker.look(store, &self::source(), at(10)).unwrap();
             let attempt = worker.claim(store, &self::source(), at(10)).unwrap();
-            attempt.is_some_and(|attempt| worker.publish(store, &self::source(), attempt, b"new").unwrap())
+            attempt.is_some_and(|attempt| worker.publish(store, &self::source(), attempt, b"new", None).unwrap())
         });
         let published = interleave(&store, vec![first, second], &schedule);
         let read = Fetcher::new(9).look(&store, &source, at(10)).unwrap();

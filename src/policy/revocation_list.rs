@@ -4,7 +4,8 @@
 //! `callgate-revocations+jws`, `alg` and `kid`, which are those of the policy's `signed_by`. Its payload, which alone is an unsigned list,
 //! is a JSON object with exactly these members:
 //!
-//! - `iat`: when the list was issued, in seconds since the epoch. It must not be earlier than that of the list before.
+//! - `iat`: when the list was issued, in seconds since the epoch. It must not be earlier than that of the list before. A list with the same
+//!   `iat` must revoke everything that the list before does.
 //! - `exp`: when the list expires, at most an hour later.
 //! - `entries`: an array of objects with the same members as the items of the policy's `revoked`, all of them text.
 //!
@@ -72,6 +73,8 @@ pub(crate) enum ListFault {
     Early,
     /// It was issued before the list that is in use.
     Older,
+    /// It was issued in the same second as the list that is in use, and lacks some of its entries.
+    SameTime,
 }
 
 impl fmt::Display for ListFault {
@@ -91,6 +94,9 @@ impl fmt::Display for ListFault {
             Self::Expired => f.write_str("it has expired; its server must issue it again before its `exp`"),
             Self::Early => f.write_str("its `iat` is in the future"),
             Self::Older => f.write_str("it was issued before the list in use, so it may lack entries"),
+            Self::SameTime => f.write_str(
+                "it has the `iat` of the list in use and lacks some of its entries; a list without them needs a later `iat`",
+            ),
         }
     }
 }
