@@ -18,6 +18,8 @@ use std::sync::Arc;
 
 #[path = "revocation_chain_tests.rs"]
 mod chains;
+#[path = "conditional_list_tests.rs"]
+mod conditional;
 
 fn document(changes: Value) -> Value {
     let endpoint = |id: &str, path: &str, more: Value| {
