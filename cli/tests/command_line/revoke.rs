@@ -84,6 +84,46 @@ fn adds_entries_to_a_file_in_their_order_and_each_once() {
 }
 
 #[test]
+fn runs_at_the_same_time_lose_no_entry() {
+    const RUNS: usize = 16;
+    let feed = fresh("together.json");
+    let told: Vec<_> = std::thread::scope(|scope| {
+        let add = |number: usize| callgate(&format!("revoke --agent agent-{number} --feed {feed}")).fine();
+        let runs: Vec<_> = (0..RUNS).map(|number| scope.spawn(move || add(number))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    let list = json(&read(&feed));
+    let mut agents: Vec<_> =
+        list["entries"].as_array().unwrap().iter().map(|entry| entry["agent"].to_string()).collect();
+    agents.sort();
+    agents.dedup();
+    assert_eq!(agents.len(), RUNS, "{list}");
+    // Each of them counted the entries of those before it.
+    let mut counts: Vec<_> = told.iter().map(|told| told.split("now has ").nth(1).unwrap()).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    assert_eq!(counts.len(), RUNS, "{told:?}");
+}
+
+#[test]
+fn lists_that_are_signed_at_the_same_time_are_whole_and_each_newer_than_the_one_before() {
+    const RUNS: u64 = 8;
+    let (private, _) = key("revocations-together.jwk");
+    let (feed, out) = (fresh("signed-together.json"), fresh("signed-together.jws"));
+    callgate(&format!("revoke --agent zoe --feed {feed}")).fine();
+    let issued = || {
+        let shown = callgate(&format!("revocations show {out} --key @{private} --format json")).fine();
+        json(&shown)["iat"].as_u64().unwrap()
+    };
+    let sign = || callgate(&format!("revocations sign {feed} --key @{private} --out {out}")).fine();
+    sign();
+    let first = issued();
+    std::thread::scope(|scope| (0..RUNS).for_each(|_| drop(scope.spawn(sign))));
+    let last = issued();
+    assert!(last >= first + RUNS, "{first} {last}");
+}
+
+#[test]
 fn a_file_that_is_no_list_is_reported_and_stays() {
     for (content, message) in [
         ("[]", ":1:"),

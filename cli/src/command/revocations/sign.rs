@@ -11,7 +11,7 @@ use callgate::identity::crypto::Algorithm;
 use serde_json::{Value, json};
 
 use super::TYPE;
-use super::feed::{Feed, MOST_BYTES, replace};
+use super::feed::{Feed, Lock, MOST_BYTES, replace};
 use crate::command::{Exit, Failure};
 use callgate_kit::escape;
 use callgate_kit::input::Input;
@@ -30,7 +30,8 @@ const MOST_AHEAD: u64 = 60;
 /// Prints the list in the form that `revocations.remote.url` must return. Sign and publish it again before it expires, for example every
 /// ten minutes: a gate rejects a list that has expired, and a list that is older than the one it has.
 ///
-/// With --out, the file is replaced as a whole, and the time of the new list is always later than that of the list in the file.
+/// With --out, the file is replaced as a whole, and the time of the new list is always later than that of the list in the file. Without it,
+/// a gate rejects a list of the same second as the one that it has if entries are missing: sign it again a second later.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The file of the list, which `callgate revoke` writes with `--feed`
@@ -61,6 +62,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         let message = "the key has no `kid`, and gates need one; write it into the JWK, or give it with --kid";
         return Err(Failure::Trouble(format!("--key: {}: {message}", arguments.key)));
     }
+    // The feed is read after the lock is taken: a run that read it earlier could otherwise replace a list with more entries.
+    let _lock = arguments.out.as_deref().map(Lock::of).transpose()?;
     let feed = Feed::open(&arguments.feed)?;
     let now = Moment::default().resolve();
     let issued = match arguments.out.as_deref().and_then(issued_at) {
