@@ -20,6 +20,8 @@ use std::sync::Arc;
 mod chains;
 #[path = "conditional_list_tests.rs"]
 mod conditional;
+#[path = "newest_tests.rs"]
+mod newest;
 
 fn document(changes: Value) -> Value {
     let endpoint = |id: &str, path: &str, more: Value| {
