@@ -262,3 +262,17 @@ fn a_zone_has_room_for_two_lists() {
     let policy = compile(changes).0.unwrap();
     assert!(policy.document_bytes().unwrap() >= 2 * MOST_PUBLISHED_BYTES as u64);
 }
+
+#[test]
+fn a_list_for_another_audience_is_another_document() {
+    let of = |audience: Value| {
+        let changes = with(remote(json!({})), json!({ "audience": audience }));
+        compile(json!({ "revocations": changes })).0.unwrap()
+    };
+    let (shop, desk, none) = (of(json!("shop")), of(json!("desk")), of(json!(null)));
+    assert!(source(&shop).is_same_as(source(&of(json!("shop")))));
+    assert!(!source(&shop).is_same_as(source(&desk)) && !source(&shop).is_same_as(source(&none)));
+    let empty = with(remote(json!({})), json!({ "audience": "" }));
+    let found = errors(json!({ "revocations": empty }));
+    assert!(found.iter().any(|error| error.starts_with("revocations.audience: the audience is empty")), "{found:?}");
+}

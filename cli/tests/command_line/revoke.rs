@@ -304,3 +304,33 @@ fn reports_what_a_token_reaches_with_the_list_that_the_gate_fetches() {
     callgate(&format!("access {policy} --revocations {nothing}")).failed(1);
     assert!(access(&["--revocations", "{}"]).failed(1).starts_with("callgate: --revocations: it is not a valid list"));
 }
+
+#[test]
+fn a_list_for_another_audience_is_not_used() {
+    let (private, public) = key("audience.jwk");
+    let policy = fetching("audience.yaml", &format!("signed_by: {public}, audience: shop"));
+    let feed = fresh("audience.json");
+    callgate(&format!("revoke --agent coding-agent --feed {feed}")).fine();
+    let signed = |name: &str, more: &str| {
+        let list = callgate(&format!("revocations sign {feed} --key @{private} {more}")).fine();
+        file(&format!("audience-{name}.jws"), list)
+    };
+    let shown = |list: &str, more: &str| callgate(&format!("revocations show {list} --key @{private} {more}")).fine();
+    let none = signed("none", "");
+    assert_eq!(json(&shown(&none, "--format json")).get("aud"), None);
+    let both = signed("both", "--audience desk --audience shop");
+    assert_eq!(json(&shown(&both, "--format json"))["aud"], json!(["desk", "shop"]));
+    assert_eq!(shown(&both, "").lines().nth(1), Some("for [\"desk\",\"shop\"]"));
+    let token = coding_token();
+    let explain = |list: &str| {
+        let list = format!("@{list}");
+        let request = ["explain", policy.as_str(), "--path", "/repos/acme/gateway", "--token", "-", crate::PUBLISHED];
+        run(&[&request[..], &["--revocations", list.as_str()][..]].concat(), &token)
+    };
+    let revoked = explain(&both).fine();
+    assert!(revoked.contains("\nDENY  403 agent_suspended\n"), "{revoked}");
+    for list in [none, signed("other", "--audience desk")] {
+        let told = explain(&list).failed(1);
+        assert!(told.starts_with("callgate: --revocations: its `aud` does not contain the `audience`"), "{told}");
+    }
+}

@@ -43,6 +43,9 @@ pub(super) struct Arguments {
     /// The `kid` of the key in the policy [default: that of the JWK]
     #[arg(long, value_name = "NAME")]
     kid: Option<String>,
+    /// For whom the list is, as a policy has it in `revocations.audience`. May be repeated
+    #[arg(long, value_name = "TEXT")]
+    audience: Vec<String>,
     /// How long the list is valid, at most 1h
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = lifetime)]
     expires: Duration,
@@ -86,7 +89,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     if let Some(members) = header.as_object_mut() {
         members.insert("typ".to_owned(), json!(TYPE));
     }
-    let signed = key.sign(&header, &json!({ "iat": issued, "exp": expires, "entries": feed.entries() }));
+    let mut payload = json!({ "iat": issued, "exp": expires, "entries": feed.entries() });
+    if let Some(members) = payload.as_object_mut()
+        && !arguments.audience.is_empty()
+    {
+        members.insert("aud".to_owned(), json!(arguments.audience));
+    }
+    let signed = key.sign(&header, &payload);
     if signed.len() as u64 > MOST_BYTES {
         let message =
             format!("{}: the signed list exceeds {} MiB, and gates reject it", feed.shown(), MOST_BYTES >> 20);
