@@ -115,7 +115,10 @@ impl Documents {
                 // Key sets are small, and only their content shows that a key was withdrawn.
                 DocumentKind::KeySet => (Step::KeySet, None),
                 DocumentKind::Metadata { .. } => (Step::Metadata, None),
-                DocumentKind::Revocations(_) => (Step::Revocations, own.fetcher.condition(store, &document.source)),
+                DocumentKind::Revocations(_) if policy.features.reads_not_modified() => {
+                    (Step::Revocations, own.fetcher.condition(store, &document.source))
+                }
+                DocumentKind::Revocations(_) => (Step::Revocations, None),
             };
             own.attempt = Some((attempt, step));
             own.condition = condition;

@@ -126,7 +126,8 @@ impl Document {
             Ok((expires, list)) => {
                 let entries = list.as_ref().map(|list| &list.entries).or(before.as_ref());
                 let bytes_of_entries = entries.map(Entries::bytes).unwrap_or_default();
-                let validator = etag.and_then(EntityTag::parse).map(|tag| Validator { tag, expires });
+                let tag = etag.filter(|_| policy.features.reads_not_modified()).and_then(EntityTag::parse);
+                let validator = tag.map(|tag| Validator { tag, expires });
                 let differs = self.fetcher.publish(store, source, attempt, bytes_of_entries, validator.as_ref())?;
                 events.push(DocumentEvent::RevocationsFetched);
                 if let Some(list) = list {
