@@ -201,3 +201,20 @@ fn a_list_of_the_same_second_must_not_lack_an_entry() {
     worker.at(70).serve(&list(NOW + 1, json!([b])));
     assert_eq!((worker.ask("/", &token_a), worker.ask("/", &token_b)), (None, Some(Reason::AgentSuspended)));
 }
+
+/// A worker does not take the response that it knows for a confirmation of the list that another worker published since.
+#[test]
+fn a_list_of_the_same_second_does_not_confirm_the_one_that_replaced_it() {
+    let (policy, store) = (Arc::new(testing::policy(fetching(json!({})))), Rc::default());
+    let [first, second] = [1, 2].map(|number| Worker::joining(&policy, &store, number));
+    let one = list(NOW, json!([{ "agent": "a" }]));
+    let both = list(NOW, json!([{ "agent": "a" }, { "agent": "b" }]));
+    first.fetch(|_| tagged("\"1\"", &one));
+    second.at(10).fetch(|_| tagged("\"2\"", &both));
+    let events = first.at(20).fetch(|_| tagged("\"1\"", &one));
+    assert!(
+        matches!(&events[..], [DocumentEvent::RevocationsRefused { why, .. }] if why.contains("lacks some")),
+        "{events:?}"
+    );
+    assert_eq!(first.ask("/", &token("b", json!({}))), Some(Reason::AgentSuspended));
+}

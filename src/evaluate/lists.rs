@@ -21,6 +21,8 @@ pub(super) struct LastList {
     /// `exp` ends both.
     hash: u64,
     bytes: usize,
+    /// Identifies the entries that were published: another list of the same second may have replaced them since.
+    entries: u64,
     times: ListTimes,
 }
 
@@ -108,12 +110,10 @@ impl Document {
         events: &mut Vec<DocumentEvent>,
     ) -> Result<(), StoreError> {
         let before = self.fetcher.published(store, source)?.and_then(Entries::open);
-        let mut hasher = Spreading::default();
-        hasher.write(body);
-        let (hash, bytes) = (hasher.finish(), body.len());
+        let (hash, bytes) = (hash_of(body), body.len());
         // The same response again is not parsed again, which would take long for a large list.
         let same = self.last.filter(|last| last.hash == hash && last.bytes == bytes);
-        let same = same.zip(before.as_ref()).filter(|(last, before)| last.times.iat == before.issued());
+        let same = same.zip(before.as_ref()).filter(|(last, before)| last.entries == hash_of(before.bytes()));
         let read = match same {
             Some((last, _)) => last.times.check(policy, time).map(|()| (last.times.exp, None)),
             None => rules.read(policy, body, time).and_then(|list| {
@@ -132,7 +132,7 @@ impl Document {
                 events.push(DocumentEvent::RevocationsFetched);
                 if let Some(list) = list {
                     let times = ListTimes { iat: list.entries.issued(), exp: list.expires };
-                    self.last = Some(LastList { hash, bytes, times });
+                    self.last = Some(LastList { hash, bytes, entries: hash_of(list.entries.bytes()), times });
                     if differs {
                         let (entries, ignored) = (list.entries.len(), list.ignored);
                         events.push(DocumentEvent::RevocationsChanged { entries, ignored });
@@ -171,6 +171,12 @@ impl Document {
         }
         Ok(())
     }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hasher = Spreading::default();
+    hasher.write(bytes);
+    hasher.finish()
 }
 
 /// Checks that a list may replace another one. Of two lists that were issued in the same second, only their entries show which one is newer:
