@@ -163,7 +163,7 @@ fn a_tag_of_another_version_is_no_condition() {
     let worker = Worker::joining(&policy, &store, 1);
     let body = list(NOW, json!([]));
     worker.fetch(|_| tagged("\"1\"", &body));
-    // The next version has no tag, so that of the version before stays in the store.
+    // The next version has no tag. The store still has the one of the version before.
     worker.at(10).serve(&list(NOW + 10, json!([{ "agent": "a" }])));
     assert!(store.dump().iter().any(|(_, value)| value.ends_with(b"\"1\"")));
     assert_eq!(worker.at(20).condition(), None);
