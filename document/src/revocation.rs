@@ -81,6 +81,10 @@ pub struct Revocations {
     /// `true` if everything that the cluster serves is trusted, and the list is plain JSON without a signature.
     #[serde(default)]
     pub trusted: bool,
+    /// The audience of the list: its `aud` must be this text, or contain it. Several policies can then have lists that one key signs.
+    /// Default: `aud` is not compared.
+    #[serde(default)]
+    pub audience: Option<String>,
     /// What happens when the list is older than `stale_after`.
     pub on_stale: OnStale,
     /// How old the list may become if it cannot be fetched again, from `refresh` to `24h`. Default: `1h`.

@@ -193,7 +193,8 @@ pub const REVOCATIONS_FETCHED: Metric = Metric {
     name: "callgate.revocations.fetched",
     kind: Kind::Counter,
     labels: &[],
-    about: "Lists of revoked credentials that were fetched and are used. All workers together fetch the list once per `refresh`.",
+    about: "Lists of revoked credentials that were fetched, or confirmed by their server, and are used. All workers together fetch the list once \
+            per `refresh`.",
 };
 
 /// Counts fetches of lists of revoked credentials that failed.

@@ -13,8 +13,8 @@ use crate::quota::held::HeldBytes;
 use crate::reason::Reason;
 use crate::request::digest::{ContentDigest, Hashing};
 
-/// The `Retry-After` value, in seconds, of a request that is denied because too many bytes are held. Room may become free at
-/// any time.
+/// The `Retry-After` value, in seconds, of a request that is denied because too many bytes are held, or because the list of revoked
+/// credentials became too old while the body arrived. Room may become free, and a list may arrive, at any time.
 const RETRY_AFTER: u64 = 1;
 
 /// What is known about the body after the headers were checked.
@@ -184,17 +184,18 @@ impl<'a> Evaluation<'a, '_> {
             let expired = Err::<(), _>(Reason::SignatureExpired);
             self.record_check(Check::Signature, Rule::Policy("signatures"), expired, |()| CheckDetails::new())?;
         }
+        self.look_up_again()?;
         let (content, operation) = self.content(endpoint, expected, kept.as_deref())?;
         self.finish(endpoint, form, caller, settled, content, operation)
     }
 }
 
-/// Updates the facts that depend on the reason for rejecting a body.
+/// Updates the facts that depend on the reason for rejecting a body, or a request after its body has arrived.
 pub(super) fn note_reason(facts: &mut Facts<'_>, reason: Option<&Reason>) {
     match reason {
         // There is a body, and the answer asks the client to sign its digest.
         Some(Reason::ContentDigestMissing) => facts.body = Some(BodySeen::Unsigned),
-        Some(Reason::HeldBytesFull) => facts.retry_after = Some(RETRY_AFTER),
+        Some(Reason::HeldBytesFull | Reason::RevocationsUnavailable) => facts.retry_after = Some(RETRY_AFTER),
         _ => {}
     }
 }

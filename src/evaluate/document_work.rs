@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::fetch::{Attempt, Target};
+use crate::fetch::{Attempt, EntityTag, Target};
 
 /// What a fetch is waiting for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,6 +19,8 @@ pub struct DocumentCall {
     pub(super) target: Target,
     pub(super) timeout: Duration,
     pub(super) id: CallId,
+    /// The document is sent only if its entity tag is another one.
+    pub(super) unless: Option<EntityTag>,
 }
 
 impl DocumentCall {
@@ -49,7 +51,9 @@ impl DocumentCall {
             ("accept", accept),
             ("user-agent", concat!("callgate/", env!("CARGO_PKG_VERSION"))),
         ];
-        lines.into_iter().chain(authorization.iter().map(|value| ("authorization", &*value.0)))
+        let authorization = authorization.iter().map(|value| ("authorization", &*value.0));
+        let condition = self.unless.iter().map(|tag| ("if-none-match", tag.as_str()));
+        lines.into_iter().chain(authorization).chain(condition)
     }
 
     /// Returns how long the call may take.
@@ -70,8 +74,15 @@ pub struct CallId {
 /// The result of a call.
 #[derive(Debug, Clone, Copy)]
 pub enum CallResult<'a> {
-    /// A response with this status and body.
-    Response(u16, &'a [u8]),
+    /// A response.
+    Response {
+        /// Its status.
+        status: u16,
+        /// The value of its header `ETag`, if it has exactly one.
+        etag: Option<&'a [u8]>,
+        /// Its body.
+        body: &'a [u8],
+    },
     /// No response, for example because the server cannot be reached or took too long.
     NoResponse,
     /// The host could not make the call, for this reason.

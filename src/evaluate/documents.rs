@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::document_work::{CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Step};
 use super::keys::Needs;
-use super::lists::LastList;
+use super::lists::{LastList, ListResponse};
 use super::responses::{FetchFault, Read, read};
-use crate::fetch::{Attempt, Availability, Fetcher, Wanted};
+use crate::fetch::{Attempt, Availability, Condition, Fetcher, Wanted};
 use crate::identity::crypto::KeyIdentity;
 use crate::identity::revocation::Entries;
 use crate::identity::token::{FetchedKeys, FetchedSet, IssuerId, KeyChange, TokenCache};
@@ -41,6 +41,8 @@ pub(super) struct Document {
     pub(super) fetcher: Fetcher,
     /// The fetch that this worker is carrying out.
     attempt: Option<(Attempt, Step)>,
+    /// The condition of its request. Only requests for lists have one.
+    pub(super) condition: Option<Condition>,
     /// The key set that this worker uses.
     set: Option<FetchedSet>,
     /// The list of revoked credentials that this worker uses.
@@ -74,6 +76,7 @@ impl Documents {
         let new = |_| Document {
             fetcher: Fetcher::new(id),
             attempt: None,
+            condition: None,
             set: None,
             list: None,
             last: None,
@@ -108,15 +111,21 @@ impl Documents {
                     continue;
                 }
             };
-            let step = match document.kind {
-                DocumentKind::KeySet => Step::KeySet,
-                DocumentKind::Metadata { .. } => Step::Metadata,
-                DocumentKind::Revocations(_) => Step::Revocations,
+            let (step, condition) = match document.kind {
+                // Key sets are small, and only their content shows that a key was withdrawn.
+                DocumentKind::KeySet => (Step::KeySet, None),
+                DocumentKind::Metadata { .. } => (Step::Metadata, None),
+                DocumentKind::Revocations(_) if policy.features.reads_not_modified() => {
+                    (Step::Revocations, own.fetcher.condition(store, &document.source))
+                }
+                DocumentKind::Revocations(_) => (Step::Revocations, None),
             };
             own.attempt = Some((attempt, step));
+            own.condition = condition;
+            let unless = own.condition.as_ref().map(|condition| condition.tag().clone());
             let id = CallId { document: index, attempt, step };
             let (target, timeout) = (document.source.target.clone(), document.source.timeout);
-            work.calls.push(DocumentCall { target, timeout, id });
+            work.calls.push(DocumentCall { target, timeout, id, unless });
         }
         work
     }
@@ -242,14 +251,14 @@ impl Documents {
         }
         let source = &document.source;
         let read = match result {
-            CallResult::Response(200, body) => match &document.kind {
+            CallResult::Response { status: 200, etag, body } => match &document.kind {
                 DocumentKind::Revocations(rules) => {
                     own.attempt = None;
                     own.take_list(
                         (&**rules, policy),
                         (&self.store, source),
                         id.attempt,
-                        body,
+                        ListResponse { etag, body },
                         Times { now, time },
                         &mut work.events,
                     )?;
@@ -260,7 +269,13 @@ impl Documents {
                     read(document, id.step, body).map_err(|fault| FetchFault::Document(fault).to_string())
                 }
             },
-            CallResult::Response(status, _) => Err(FetchFault::Status(status).to_string()),
+            CallResult::Response { status: 304, .. } if own.condition.is_some() => {
+                own.attempt = None;
+                own.renew_list(policy, (&self.store, source), id.attempt, Times { now, time }, &mut work.events)?;
+                self.look(policy, id.document, cache, now, &mut work.events)?;
+                return Ok(work);
+            }
+            CallResult::Response { status, .. } => Err(FetchFault::Status(status).to_string()),
             CallResult::NoResponse => Err(
                 "there was no response in time; look at the gateway's cluster for this host, and at its TLS settings"
                     .to_owned(),
@@ -272,11 +287,11 @@ impl Documents {
                 let id = CallId { step: Step::KeySet, ..id };
                 own.attempt = Some((id.attempt, id.step));
                 let timeout = source.timeout.saturating_sub(now.since(id.attempt.started())).max(LEAST_TIMEOUT);
-                work.calls.push(DocumentCall { target, timeout, id });
+                work.calls.push(DocumentCall { target, timeout, id, unless: None });
             }
             Ok(Read::Set(set)) => {
                 own.attempt = None;
-                own.fetcher.publish(&self.store, source, id.attempt, &set.to_json())?;
+                own.fetcher.publish(&self.store, source, id.attempt, &set.to_json(), None)?;
                 work.events.push(DocumentEvent::Fetched);
                 if set.dropped > 0 {
                     work.events.push(DocumentEvent::KeysDropped { url: source.target.url(), count: set.dropped });

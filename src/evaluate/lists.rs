@@ -1,12 +1,13 @@
 //! The fetched list of revoked credentials, as one worker reads, shares and uses it.
 
+use std::cmp::Ordering;
 use std::hash::Hasher as _;
 use std::rc::Rc;
 use std::time::Duration;
 
 use super::document_work::DocumentEvent;
 use super::documents::{Document, Documents, Prospect, Times};
-use crate::fetch::{Attempt, Availability, Source};
+use crate::fetch::{Attempt, Availability, EntityTag, Source, Validator};
 use crate::identity::revocation::Entries;
 use crate::policy::{ListFault, ListRules, ListTimes, Policy};
 use crate::state::{PolicyStore, SharedStore, StoreError};
@@ -20,7 +21,17 @@ pub(super) struct LastList {
     /// `exp` ends both.
     hash: u64,
     bytes: usize,
+    /// Identifies the entries that were published: another list of the same second may have replaced them since.
+    entries: u64,
     times: ListTimes,
+}
+
+/// A response with a list.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ListResponse<'r> {
+    /// The value of its header `ETag`.
+    pub(super) etag: Option<&'r [u8]>,
+    pub(super) body: &'r [u8],
 }
 
 impl Documents {
@@ -94,35 +105,34 @@ impl Document {
         (rules, policy): (&ListRules, &Policy),
         (store, source): (&PolicyStore<Rc<dyn SharedStore>>, &Source),
         attempt: Attempt,
-        body: &[u8],
+        ListResponse { etag, body }: ListResponse<'_>,
         Times { now, time }: Times,
         events: &mut Vec<DocumentEvent>,
     ) -> Result<(), StoreError> {
         let before = self.fetcher.published(store, source)?.and_then(Entries::open);
-        // The store may have lost what it had, but not what this worker uses.
-        let latest = before.as_ref().map(Entries::issued).max(self.list.as_ref().map(Entries::issued));
-        let mut hasher = Spreading::default();
-        hasher.write(body);
-        let (hash, bytes) = (hasher.finish(), body.len());
+        let (hash, bytes) = (hash_of(body), body.len());
         // The same response again is not parsed again, which would take long for a large list.
         let same = self.last.filter(|last| last.hash == hash && last.bytes == bytes);
-        let same = same.zip(before.as_ref()).filter(|(last, before)| last.times.iat == before.issued());
+        let same = same.zip(before.as_ref()).filter(|(last, before)| last.entries == hash_of(before.bytes()));
         let read = match same {
-            Some((last, _)) => last.times.check(policy, time).map(|()| None),
+            Some((last, _)) => last.times.check(policy, time).map(|()| (last.times.exp, None)),
             None => rules.read(policy, body, time).and_then(|list| {
-                let is_older = latest.is_some_and(|latest| list.entries.issued() < latest);
-                if is_older { Err(ListFault::Older) } else { Ok(Some(list)) }
+                // The store may have lost what it had, but not what this worker uses.
+                before.iter().chain(&self.list).try_for_each(|before| check_order(&list.entries, before))?;
+                Ok((list.expires, Some(list)))
             }),
         };
         match read {
-            Ok(list) => {
+            Ok((expires, list)) => {
                 let entries = list.as_ref().map(|list| &list.entries).or(before.as_ref());
-                let differs =
-                    self.fetcher.publish(store, source, attempt, entries.map(Entries::bytes).unwrap_or_default())?;
+                let bytes_of_entries = entries.map(Entries::bytes).unwrap_or_default();
+                let tag = etag.filter(|_| policy.features.reads_not_modified()).and_then(EntityTag::parse);
+                let validator = tag.map(|tag| Validator { tag, expires });
+                let differs = self.fetcher.publish(store, source, attempt, bytes_of_entries, validator.as_ref())?;
                 events.push(DocumentEvent::RevocationsFetched);
                 if let Some(list) = list {
                     let times = ListTimes { iat: list.entries.issued(), exp: list.expires };
-                    self.last = Some(LastList { hash, bytes, times });
+                    self.last = Some(LastList { hash, bytes, entries: hash_of(list.entries.bytes()), times });
                     if differs {
                         let (entries, ignored) = (list.entries.len(), list.ignored);
                         events.push(DocumentEvent::RevocationsChanged { entries, ignored });
@@ -135,5 +145,46 @@ impl Document {
             }
         }
         Ok(())
+    }
+
+    /// Processes the answer that the list has not changed. It is valid until its `exp`, however often its server confirms it.
+    pub(super) fn renew_list(
+        &mut self,
+        policy: &Policy,
+        (store, source): (&PolicyStore<Rc<dyn SharedStore>>, &Source),
+        attempt: Attempt,
+        Times { now, time }: Times,
+        events: &mut Vec<DocumentEvent>,
+    ) -> Result<(), StoreError> {
+        let Some(condition) = self.condition.take() else { return Ok(()) };
+        let times = ListTimes { iat: self.list.as_ref().map_or(0, Entries::issued), exp: condition.expires() };
+        match times.check(policy, time) {
+            Ok(()) => {
+                if self.fetcher.renew(store, source, attempt, &condition)? {
+                    events.push(DocumentEvent::RevocationsFetched);
+                }
+            }
+            Err(fault) => {
+                self.fetcher.fail(store, source, attempt, now)?;
+                events.push(DocumentEvent::RevocationsRefused { url: source.target.url(), why: fault.to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn hash_of(bytes: &[u8]) -> u64 {
+    let mut hasher = Spreading::default();
+    hasher.write(bytes);
+    hasher.finish()
+}
+
+/// Checks that a list may replace another one. Of two lists that were issued in the same second, only their entries show which one is newer:
+/// the one that revokes everything that the other one does. A list that restores something needs a later `iat`.
+fn check_order(list: &Entries, before: &Entries) -> Result<(), ListFault> {
+    match list.issued().cmp(&before.issued()) {
+        Ordering::Less => Err(ListFault::Older),
+        Ordering::Equal if !list.includes(before) => Err(ListFault::SameTime),
+        Ordering::Equal | Ordering::Greater => Ok(()),
     }
 }

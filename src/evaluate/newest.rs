@@ -1,8 +1,10 @@
 //! What the newest policy of a name revokes and suspends, as older policies of that name apply it.
 //!
 //! After an update, open streams still have the policy that allowed them, and so have requests on connections that some gateways close only
-//! later. A policy with `streams: recheck` publishes what it revokes and suspends when it opens its state. At most once a second, a worker
-//! reads what is published. If that differs from what its own policy published, it applies in addition to the entries of that policy.
+//! later. A policy that revokes, suspends or has `streams: recheck` publishes what it revokes and suspends when it opens its state. At most
+//! once a second, a worker with such a policy reads what is published. If that differs from what its own policy published, it applies in
+//! addition to the entries of that policy. A policy with none of these publishes nothing and reads nothing, even if a newer one revokes
+//! something: all policies would pay for that.
 //!
 //! Workers get updates one after the other, and all of them in the same order. Whichever worker is the last, the policy that it opens last is
 //! the newest one.

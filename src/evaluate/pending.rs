@@ -15,9 +15,10 @@ use super::awaited::{Awaited, AwaitedBody};
 use super::body::{body_rule, note_reason};
 use super::content::ExpectedContent;
 use super::keys::KeyWait;
+use super::revocation::{Refused, revoked_since};
 use super::{CheckDetails, Context, Evaluation, HeldEvaluation, decided};
 use crate::decision::evidence::{CallerEvidence, FormEvidence};
-use crate::decision::trace::{Check, Trace, Traced};
+use crate::decision::trace::{Check, Traced};
 use crate::decision::{Allow, BodySeen, Decision, Denial, Deny, Facts, Grant, Rule};
 use crate::reason::Reason;
 use crate::text::time::Timestamp;
@@ -218,7 +219,10 @@ impl<'a> Pending<'a> {
             Waiting::Keys { facts, wait, .. } => return without_keys(at(facts, Some(now)), &wait),
         };
         match head {
-            Head::Forwarded(allow) => check_body(allow, body, observing, overdue, context.trace),
+            Head::Forwarded(allow) => {
+                let late = LateBody { body, observing, overdue, now };
+                check_body(allow, late, context)
+            }
             Head::Held { mut facts, expected, form, caller, denied_at } => {
                 if overdue {
                     note_overdue(&mut facts);
@@ -273,14 +277,17 @@ fn denied<'a>(mut facts: Box<Facts<'a>>, denial: Denial<'a>) -> Decision<'a> {
     }
 }
 
-/// Checks the body after the headers were forwarded, and decides whether it is forwarded as well.
-fn check_body<'a>(
-    allow: Allow<'a>,
+/// A body that has arrived after the headers were forwarded.
+struct LateBody {
     body: AwaitedBody,
     observing: bool,
     overdue: bool,
-    trace: Option<&mut Trace>,
-) -> Decision<'a> {
+    now: Timestamp,
+}
+
+/// Checks the body after the headers were forwarded, and decides whether it is forwarded as well.
+fn check_body<'a>(allow: Allow<'a>, late: LateBody, mut context: Context<'_>) -> Decision<'a> {
+    let LateBody { body, observing, overdue, now } = late;
     let Allow { mut facts, mut grant } = allow;
     if overdue {
         note_overdue(&mut facts);
@@ -288,20 +295,36 @@ fn check_body<'a>(
     }
     let (seen, checked) = match body.end() {
         Ok(Awaited::Signed(hashing)) => (hashing.seen(), hashing.finish()),
-        Ok(Awaited::Nothing(_)) => return Decision::Allow(Allow { facts, grant }),
+        Ok(Awaited::Nothing(_)) => return still_allowed(Allow { facts, grant }, observing, now, context),
         // INVARIANT: a policy in which the content of bodies decides does not compile for a gateway that forwards the headers first.
         Ok(Awaited::Kept(_)) => (0, Err(Reason::HostError)),
         Err(reason) => (0, Err(reason)),
     };
     note_reason(&mut facts, checked.as_ref().err());
     let rule = body_rule(checked.as_ref().err());
-    if let Some(trace) = trace {
+    if let Some(trace) = &mut context.trace {
         let facts = if checked.is_ok() { vec![("bytes", seen.to_string())] } else { CheckDetails::new() };
         trace.push(Traced { check: Check::Body, denied: checked.err(), rule: rule.to_string(), facts });
     }
     let Err(reason) = checked else {
         facts.body = Some(BodySeen::CheckedLate);
+        return still_allowed(Allow { facts, grant }, observing, now, context);
+    };
+    denied(facts, Denial { reason, rule, enforced: !observing })
+}
+
+/// Denies a request whose credentials were revoked while its body arrived. The rest of the body is not forwarded.
+fn still_allowed<'a>(allow: Allow<'a>, observing: bool, now: Timestamp, context: Context<'_>) -> Decision<'a> {
+    let Allow { mut facts, grant } = allow;
+    let now = facts.request.now.max(now);
+    let Err(Refused { reason, rule, why }) = revoked_since(&facts, &context, now) else {
         return Decision::Allow(Allow { facts, grant });
     };
+    if let Some(trace) = context.trace {
+        let (rule, facts) = (rule.to_string(), CheckDetails::new());
+        trace.push(Traced { check: Check::Revocation, denied: Some(reason), rule, facts });
+    }
+    facts.revoked = why.or_else(|| facts.revoked.take());
+    note_reason(&mut facts, Some(&reason));
     denied(facts, Denial { reason, rule, enforced: !observing })
 }

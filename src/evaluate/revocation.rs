@@ -4,8 +4,9 @@
 
 use std::rc::Rc;
 
+use super::body::note_reason;
 use super::recheck::Presented;
-use super::{CheckDetails, Denied, DocumentUse, Evaluation};
+use super::{CheckDetails, Context, Denied, DocumentUse, Evaluation};
 use crate::decision::evidence::{EndpointActive, NotRevoked};
 use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule};
@@ -21,9 +22,9 @@ use crate::text::time::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Refused<'p> {
     pub(super) reason: Reason,
-    rule: Rule<'p>,
+    pub(super) rule: Rule<'p>,
     /// The reason of the entry, for the record.
-    why: Option<Box<str>>,
+    pub(super) why: Option<Box<str>>,
 }
 
 /// The lists in which credentials are looked up, in addition to the entries of the policy itself.
@@ -51,6 +52,11 @@ impl<'a> Evaluation<'a, '_> {
     fn look_up_credentials(&mut self) -> Result<Option<NotRevoked>, Denied> {
         let policy = self.facts.policy;
         let newest = self.newest();
+        if policy.revocation.is_none() && matches!(newest, Ok(None)) {
+            // Nothing is revoked, and what is suspended is checked elsewhere.
+            self.waited = None;
+            return Ok(Some(NotRevoked::assertion()));
+        }
         let presented = Presented::of(self.facts);
         let checked = match newest {
             _ if presented.is_nothing() => Ok(()),
@@ -88,6 +94,15 @@ impl<'a> Evaluation<'a, '_> {
             }
             details
         })
+    }
+
+    /// Looks the credentials up again after the body has arrived.
+    pub(super) fn look_up_again(&mut self) -> Result<(), Denied> {
+        let again = revoked_since(self.facts, &self.context, self.facts.request.now);
+        let Err(Refused { reason, rule, why }) = again else { return Ok(()) };
+        self.facts.revoked = why.or_else(|| self.facts.revoked.take());
+        note_reason(self.facts, Some(&reason));
+        self.record_check(Check::Revocation, rule, Err::<(), _>(reason), |()| CheckDetails::new()).map(|_| ())
     }
 
     /// Looks up the key of a signature that was verified after the other credentials. Returns the rule that revokes it.
@@ -139,6 +154,43 @@ impl<'a> Evaluation<'a, '_> {
         let Some(newest) = self.context.newest else { return Ok(None) };
         newest.entries(self.facts.request.now).map_err(|StoreError| Reason::HostError)
     }
+}
+
+/// Checks that no credential of a request was revoked, and that its endpoint was not suspended, since its headers were checked: a body may
+/// take long to arrive. A denial that was observed then is not repeated.
+pub(super) fn revoked_since<'p>(facts: &Facts<'p>, context: &Context<'_>, now: Timestamp) -> Result<(), Refused<'p>> {
+    let policy = facts.policy;
+    if policy.revocation.is_none() && context.newest.is_none() {
+        return Ok(());
+    }
+    let checked = look_up_at(facts, context, now);
+    let is_known = |refused: &Refused<'_>| facts.denials.iter().any(|denial| denial.reason == refused.reason);
+    if checked.as_ref().is_err_and(is_known) { Ok(()) } else { checked }
+}
+
+/// Not inlined, because most policies revoke nothing.
+#[inline(never)]
+fn look_up_at<'p>(facts: &Facts<'p>, context: &Context<'_>, now: Timestamp) -> Result<(), Refused<'p>> {
+    let policy = facts.policy;
+    let newest = match context.newest.map(|newest| newest.entries(now)) {
+        Some(Err(StoreError)) => return Err(Refused { reason: Reason::HostError, rule: Rule::Gate, why: None }),
+        Some(Ok(newest)) => newest,
+        None => None,
+    };
+    if let (Some(newest), Some(endpoint)) = (newest.as_deref(), facts.endpoint)
+        && suspends(newest, Mark::of_name(&endpoint.id), moment(policy, now))
+    {
+        let rule = Rule::Endpoint(endpoint.position, "suspended");
+        return Err(Refused { reason: Reason::EndpointSuspended, rule, why: None });
+    }
+    let presented = Presented::of(facts);
+    if presented.is_nothing() {
+        return Ok(());
+    }
+    with_list(context.documents, |fetched| {
+        let lists = Lists { newest: newest.as_deref(), fetched };
+        presented.check(policy, lists, now)
+    })
 }
 
 /// Returns whether the newest policy suspends an endpoint.

@@ -18,6 +18,10 @@ use std::sync::Arc;
 
 #[path = "revocation_chain_tests.rs"]
 mod chains;
+#[path = "conditional_list_tests.rs"]
+mod conditional;
+#[path = "newest_tests.rs"]
+mod newest;
 
 fn document(changes: Value) -> Value {
     let endpoint = |id: &str, path: &str, more: Value| {
@@ -55,6 +59,10 @@ fn token(client: &str, changes: Value) -> String {
 
 fn list(iat: u64, entries: Value) -> Vec<u8> {
     json!({ "iat": iat, "exp": iat + 600, "entries": entries }).to_string().into_bytes()
+}
+
+fn response(status: u16, body: &[u8]) -> CallResult<'_> {
+    CallResult::Response { status, etag: None, body }
 }
 
 /// A worker of a gateway.
@@ -97,7 +105,7 @@ impl Worker {
     }
 
     fn serve(&self, list: &[u8]) -> Vec<DocumentEvent> {
-        self.tick(CallResult::Response(200, list))
+        self.tick(response(200, list))
     }
 
     fn with<T>(&self, path: &str, token: Option<&str>, then: impl FnOnce(Outcome<'_>) -> T) -> T {
@@ -248,7 +256,7 @@ fn a_request_waits_for_the_first_list() {
 
 #[test]
 fn a_waiting_request_is_denied_when_the_fetch_fails_or_takes_too_long() {
-    for answer in [Some(CallResult::NoResponse), Some(CallResult::Response(500, b"")), None] {
+    for answer in [Some(CallResult::NoResponse), Some(response(500, b"")), None] {
         let worker = Worker::new(fetching(json!({})));
         worker.with("/", Some(&token("a", json!({}))), |outcome| {
             let Outcome::Pending(pending) = outcome else { panic!("it is decided") };

@@ -21,6 +21,9 @@ use crate::state::MemoryStore;
 use crate::testing::{self, NOW, SECRET, Worker, with};
 use crate::text::time::Timestamp;
 
+#[path = "late_revocation_tests.rs"]
+mod late_revocation;
+
 fn document() -> Value {
     testing::document(json!({
         "name": "signed",

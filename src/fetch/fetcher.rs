@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::ledger::{Claim, Ledger, Version};
 use super::published;
 use super::source::Source;
+use super::validator::{self, EntityTag, Validator};
 use crate::state::{MOST_ATTEMPTS, SharedStore, StoreError};
 use crate::text::monotonic::Monotonic;
 
@@ -29,6 +30,14 @@ pub(crate) struct Fetcher {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Attempt {
     started: Monotonic,
+}
+
+/// The condition of a request: the server sends the document only if it is no longer the one that is published.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// The published version.
+    version: Version,
+    validator: Validator,
 }
 
 /// Whether a document can be used.
@@ -57,6 +66,18 @@ impl Attempt {
     /// Returns when the fetch started.
     pub(crate) fn started(self) -> Monotonic {
         self.started
+    }
+}
+
+impl Condition {
+    /// Returns the entity tag that the request names.
+    pub(crate) fn tag(&self) -> &EntityTag {
+        &self.validator.tag
+    }
+
+    /// Returns when the published document expires, in seconds since the epoch.
+    pub(crate) fn expires(&self) -> u64 {
+        self.validator.expires
     }
 }
 
@@ -132,8 +153,47 @@ impl Fetcher {
         Ok(claimed.is_ok().then_some(Attempt { started: now }))
     }
 
+    /// Returns the condition of a request that this worker has claimed. `None` if the document must be sent in any case: this worker does
+    /// not use the published version, nothing is known about the response that it was read from, or the last fetch failed. A server or a
+    /// gateway that handles conditional requests incorrectly therefore fails at most every other fetch.
+    pub(crate) fn condition(&self, store: &dyn SharedStore, source: &Source) -> Option<Condition> {
+        let Ledger { published: version, failures, .. } = self.ledger;
+        if version.number == 0 || version != self.seen || self.is_lost || failures > 0 {
+            return None;
+        }
+        // A store that cannot be used fails the publication too, and that is reported.
+        let validator = validator::read(store, source, version).ok().flatten()?;
+        Some(Condition { version, validator })
+    }
+
+    /// Records that a fetch found the published document unchanged. Returns whether that was recorded: a worker whose claim has expired
+    /// changes nothing, because another worker may have published a newer document.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store cannot be used.
+    pub(crate) fn renew(
+        &mut self,
+        store: &dyn SharedStore,
+        source: &Source,
+        attempt: Attempt,
+        condition: &Condition,
+    ) -> Result<bool, StoreError> {
+        let (id, version) = (self.id, condition.version);
+        let (ledger, renewed) = Ledger::change(store, source, |ledger| {
+            let holds = ledger.claim.by == id && ledger.claim.started == attempt.started;
+            if !holds || ledger.published != version {
+                return Err(());
+            }
+            ledger.succeed();
+            Ok(())
+        })?;
+        self.ledger = ledger;
+        Ok(renewed.is_ok())
+    }
+
     /// Publishes a fetched document. Returns whether its content differs from the published one. A worker whose claim has expired
-    /// publishes nothing, because another worker may have published a newer document.
+    /// publishes nothing, because another worker may have published a newer document. The next request gets a condition if there is a
+    /// `validator`.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be used.
@@ -143,6 +203,7 @@ impl Fetcher {
         source: &Source,
         attempt: Attempt,
         bytes: &[u8],
+        validator: Option<&Validator>,
     ) -> Result<bool, StoreError> {
         let Some((ledger, _)) = Ledger::read(store, source)? else { return Ok(false) };
         if !self.holds(&ledger, attempt) {
@@ -161,6 +222,10 @@ impl Fetcher {
             if !self.write(store, source, attempt, version, bytes)? {
                 return Ok(false);
             }
+        }
+        if let Some(validator) = validator {
+            // Without it, the next request has no condition, and the document is published all the same.
+            let _ = validator::write(store, source, version, validator);
         }
         let id = self.id;
         let (ledger, ended) = Ledger::change(store, source, |ledger| {

@@ -3,6 +3,7 @@
 //! - A [`Source`] states what is fetched, and how often.
 //! - Its [`Ledger`] in the shared store states which version is published, who is fetching, when the next fetch may start, and how
 //!   many fetches requests may still cause.
+//! - A [`Validator`] makes the next request for a published document a conditional one.
 //! - A [`Fetcher`] is one worker's view of both: it reads what others published, claims a fetch when one is due, and publishes its
 //!   result.
 //!
@@ -18,10 +19,12 @@ mod ledger;
 mod published;
 mod source;
 mod url;
+mod validator;
 
-pub(crate) use fetcher::{Attempt, Availability, Fetcher, Wanted};
+pub(crate) use fetcher::{Attempt, Availability, Condition, Fetcher, Wanted};
 pub(crate) use source::{Authorization, Source, Target};
 pub(crate) use url::{Url, is_address};
+pub(crate) use validator::{EntityTag, Validator};
 
 #[cfg(test)]
 mod tests;

@@ -107,6 +107,11 @@ impl Source {
         format!("{}-document", self.name)
     }
 
+    /// Returns the key of the published document's validator.
+    pub(super) fn validator_key(&self) -> String {
+        format!("{}-validator", self.name)
+    }
+
     /// Returns how long a claim lasts: the time that a fetch may take, and a margin for the host's timer.
     pub(super) fn claim(&self) -> Duration {
         self.timeout.saturating_add(Duration::from_secs(1))

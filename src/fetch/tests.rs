@@ -31,7 +31,7 @@ fn source() -> Source {
 
 fn fetch(worker: &mut Fetcher, store: &MemoryStore, now: Monotonic, document: &[u8]) -> bool {
     let Some(attempt) = worker.claim(store, &source(), now).unwrap() else { return false };
-    worker.publish(store, &source(), attempt, document).unwrap();
+    worker.publish(store, &source(), attempt, document, None).unwrap();
     true
 }
 
@@ -82,7 +82,7 @@ fn another_worker_takes_over_when_a_claim_expires() {
     }
     assert!(fetch(&mut other, &store, at(6), b"new"));
     // The first worker was only slow. What it fetched may be older.
-    assert_eq!(lost.publish(&store, &source, attempt, b"old"), Ok(false));
+    assert_eq!(lost.publish(&store, &source, attempt, b"old", None), Ok(false));
     assert_eq!(lost.fail(&store, &source, attempt, at(7)), Ok(()));
     assert_eq!(lost.look(&store, &source, at(7)), Ok(Some(b"new".to_vec())));
     assert_eq!(lost.availability(&source, at(7)), Availability::Usable);
@@ -152,7 +152,7 @@ fn only_a_fetch_that_started_after_the_request_arrived_answers_it() {
         fetcher.claim(&store, &source, at(2)).unwrap().unwrap()
     };
     assert_eq!(other.want(&store, &source, at(3), at(3)), Ok(Wanted::Coming));
-    fetcher.publish(&store, &source, attempt, b"keys").unwrap();
+    fetcher.publish(&store, &source, attempt, b"keys", None).unwrap();
     other.look(&store, &source, at(4)).unwrap();
     assert_eq!(
         other.want(&store, &source, at(3), at(4)),
@@ -222,6 +222,70 @@ fn values_that_nobody_published_are_not_used() {
     }
 }
 
+fn validator(tag: &str) -> Validator {
+    Validator { tag: EntityTag::parse(format!("\"{tag}\"").as_bytes()).unwrap(), expires: 7 }
+}
+
+/// Fetches a document that its server identifies by a tag.
+fn fetch_tagged(worker: &mut Fetcher, store: &dyn SharedStore, now: Monotonic, document: &str) {
+    let attempt = worker.claim(store, &source(), now).unwrap().unwrap();
+    worker.publish(store, &source(), attempt, document.as_bytes(), Some(&validator(document))).unwrap();
+}
+
+#[test]
+fn a_condition_names_the_document_that_the_worker_uses() {
+    let (store, source) = (MemoryStore::default(), source());
+    let (mut first, mut second) = (Fetcher::new(1), Fetcher::new(2));
+    assert_eq!(first.condition(&store, &source), None);
+    fetch_tagged(&mut first, &store, at(0), "one");
+    assert_eq!(first.condition(&store, &source), None, "it has not read the document");
+    for worker in [&mut first, &mut second] {
+        worker.look(&store, &source, at(1)).unwrap();
+        let condition = worker.condition(&store, &source).unwrap();
+        assert_eq!((condition.tag().as_str(), condition.expires()), ("\"one\"", 7));
+    }
+    // A new version without a tag. The tag in the store belongs to the version before.
+    assert!(fetch(&mut first, &store, at(300), b"two"));
+    second.look(&store, &source, at(301)).unwrap();
+    assert_eq!(second.condition(&store, &source), None);
+    second.forget();
+    fetch_tagged(&mut first, &store, at(600), "three");
+    assert_eq!(second.condition(&store, &source), None, "it uses no document");
+    second.look(&store, &source, at(601)).unwrap();
+    assert!(second.condition(&store, &source).is_some());
+    second.lose();
+    assert_eq!(second.condition(&store, &source), None);
+}
+
+#[test]
+fn a_document_that_is_confirmed_is_as_young_as_one_that_was_sent() {
+    let (store, source) = (MemoryStore::default(), source());
+    let (mut first, mut second) = (Fetcher::new(1), Fetcher::new(2));
+    fetch_tagged(&mut first, &store, at(0), "one");
+    first.look(&store, &source, at(0)).unwrap();
+    second.look(&store, &source, at(0)).unwrap();
+    let attempt = second.claim(&store, &source, at(300)).unwrap().unwrap();
+    let condition = second.condition(&store, &source).unwrap();
+    assert_eq!(second.renew(&store, &source, attempt, &condition), Ok(true));
+    assert_eq!(first.look(&store, &source, at(310)), Ok(None), "nothing was published");
+    assert_eq!(first.age(at(310)), Some(Duration::from_secs(10)));
+    assert_eq!(first.claim(&store, &source, at(310)), Ok(None));
+    // A worker whose claim has expired confirms nothing: what is published may be another document.
+    let late = first.claim(&store, &source, at(600)).unwrap().unwrap();
+    let condition = first.condition(&store, &source).unwrap();
+    second.look(&store, &source, at(610)).unwrap();
+    fetch_tagged(&mut second, &store, at(610), "two");
+    assert_eq!(first.renew(&store, &source, late, &condition), Ok(false));
+    assert_eq!(first.look(&store, &source, at(620)), Ok(Some(b"two".to_vec())));
+    assert_eq!(first.age(at(620)), Some(Duration::from_secs(10)));
+    // After a failed fetch, the document must be sent.
+    first.look(&store, &source, at(910)).unwrap();
+    let attempt = first.claim(&store, &source, at(910)).unwrap().unwrap();
+    assert!(first.condition(&store, &source).is_some());
+    first.fail(&store, &source, attempt, at(911)).unwrap();
+    assert_eq!(first.condition(&store, &source), None);
+}
+
 /// What one worker does in an interleaving: it tries to fetch, and then reads.
 fn race(store: &dyn SharedStore, id: u64, now: Monotonic) -> (Option<Vec<u8>>, bool) {
     let source = source();
@@ -229,7 +293,7 @@ fn race(store: &dyn SharedStore, id: u64, now: Monotonic) -> (Option<Vec<u8>>, b
     worker.look(store, &source, now).unwrap();
     let attempt = worker.claim(store, &source, now).unwrap();
     if let Some(attempt) = attempt {
-        worker.publish(store, &source, attempt, format!("document of {id}").as_bytes()).unwrap();
+        worker.publish(store, &source, attempt, format!("document of {id}").as_bytes(), None).unwrap();
     }
     (worker.look(store, &source, now).unwrap(), attempt.is_some())
 }
@@ -242,7 +306,7 @@ fn rotated(store: &dyn SharedStore, mut worker: Fetcher, now: Monotonic) -> usiz
         worker.want(store, &source, now, now).unwrap();
         if let Some(attempt) = worker.claim(store, &source, now).unwrap() {
             fetches += 1;
-            worker.publish(store, &source, attempt, b"new").unwrap();
+            worker.publish(store, &source, attempt, b"new", None).unwrap();
         }
         if worker.look(store, &source, now).unwrap().is_some() {
             break;
@@ -292,17 +356,50 @@ proptest! {
         let mut late = Fetcher::new(1);
         let attempt = late.claim(&store, &source, at(0)).unwrap().unwrap();
         let first: Work<'_, bool> = Box::new(move |store| {
-            late.publish(store, &self::source(), attempt, b"old").unwrap()
+            late.publish(store, &self::source(), attempt, b"old", None).unwrap()
         });
         let second: Work<'_, bool> = Box::new(move |store| {
             let mut worker = Fetcher::new(2);
             worker.look(store, &self::source(), at(10)).unwrap();
             let attempt = worker.claim(store, &self::source(), at(10)).unwrap();
-            attempt.is_some_and(|attempt| worker.publish(store, &self::source(), attempt, b"new").unwrap())
+            attempt.is_some_and(|attempt| worker.publish(store, &self::source(), attempt, b"new", None).unwrap())
         });
         let published = interleave(&store, vec![first, second], &schedule);
         let read = Fetcher::new(9).look(&store, &source, at(10)).unwrap();
         let expected = if published[1] { b"new" } else { b"old" };
         prop_assert_eq!(read.as_deref(), Some(&expected[..]), "{:?}", published);
+    }
+
+    /// A condition that names another document than the published one would confirm the wrong document.
+    #[test]
+    fn a_condition_names_the_published_document_in_every_interleaving(
+        schedule in prop::collection::vec(any::<u8>(), 1..64),
+    ) {
+        let (store, source) = (MemoryStore::default(), source());
+        fetch_tagged(&mut Fetcher::new(9), &store, at(0), "one");
+        // The claim of the first worker expires while it publishes or confirms, and the others take over.
+        let workers = [(1, "two", 300), (2, "three", 310), (3, "four", 320)].map(|(id, document, second)| {
+            let work: Work<'_, ()> = Box::new(move |store| {
+                let mut worker = Fetcher::new(id);
+                worker.look(store, &self::source(), at(second)).unwrap();
+                let Some(attempt) = worker.claim(store, &self::source(), at(second)).unwrap() else { return };
+                match worker.condition(store, &self::source()).filter(|_| id == 2) {
+                    Some(condition) => {
+                        worker.renew(store, &self::source(), attempt, &condition).unwrap();
+                    }
+                    None => {
+                        let bytes = document.as_bytes();
+                        worker.publish(store, &self::source(), attempt, bytes, Some(&validator(document))).unwrap();
+                    }
+                }
+            });
+            work
+        });
+        interleave(&store, workers.into(), &schedule);
+        let mut reader = Fetcher::new(10);
+        let read = reader.look(&store, &source, at(321)).unwrap().unwrap();
+        if let Some(condition) = reader.condition(&store, &source) {
+            prop_assert_eq!(condition.tag().as_str(), format!("\"{}\"", String::from_utf8(read).unwrap()));
+        }
     }
 }

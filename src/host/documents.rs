@@ -35,8 +35,9 @@ impl<H: Host> Calls<H> {
         let Some((gate, id)) = self.0.borrow_mut().remove(&call) else { return };
         // A body that is too large is not copied into the VM. One byte more than the maximum is enough to reject it.
         let body = host.call_body(size.min(gate.engine.most_bytes(id).saturating_add(1)));
-        let result = match (status(host), &body) {
-            (Some(status), Ok(body)) => CallResult::Response(status, body),
+        let head = head(host);
+        let result = match (&head, &body) {
+            (Some((status, etag)), Ok(body)) => CallResult::Response { status: *status, etag: etag.as_deref(), body },
             _ => CallResult::NoResponse,
         };
         self.process(host, &gate, id, result);
@@ -70,9 +71,13 @@ impl<H: Host> Calls<H> {
     }
 }
 
-/// Returns the status of the response to a call. A failed call has no headers, or none with this name.
-fn status<H: Host>(host: &H) -> Option<u16> {
+/// Returns the status of the response to a call, and its entity tag. A failed call has no headers, or none with the status.
+fn head<H: Host>(host: &H) -> Option<(u16, Option<Vec<u8>>)> {
     let headers = Headers::decode(host.header_pairs(Map::CallHeaders).ok()?).ok()?;
     let (_, value) = headers.iter().find(|(name, _)| *name == b":status")?;
-    str::from_utf8(value).ok()?.parse().ok()
+    let status = str::from_utf8(value).ok()?.parse().ok()?;
+    let mut tags = headers.iter().filter(|(name, _)| name.eq_ignore_ascii_case(b"etag"));
+    // A response with several tags has none that identifies it.
+    let tag = tags.next().filter(|_| tags.next().is_none()).map(|(_, value)| value.to_vec());
+    Some((status, tag))
 }

@@ -42,6 +42,8 @@ pub(super) struct Memory {
     pub(super) millis: Cell<u64>,
     /// The upstreams and paths of calls.
     pub(super) calls: RefCell<Vec<String>>,
+    /// Their conditions: the values of `If-None-Match`.
+    pub(super) conditions: RefCell<Vec<Option<String>>>,
     /// The body of the response to a call.
     pub(super) call_body: RefCell<Vec<u8>>,
     /// How many requests were continued.
@@ -168,6 +170,8 @@ impl Host for Fake {
     fn call(&self, upstream: &str, headers: &[(&str, &str)], _: Duration) -> Result<u32, HostError> {
         self.call_is("call")?;
         let path = headers.iter().find(|(name, _)| *name == ":path").map_or("", |(_, path)| path);
+        let condition = headers.iter().find(|(name, _)| *name == "if-none-match");
+        self.0.conditions.borrow_mut().push(condition.map(|(_, value)| (*value).to_owned()));
         let mut calls = self.0.calls.borrow_mut();
         calls.push(format!("{upstream} {path}"));
         Ok(u32::try_from(calls.len()).unwrap())

@@ -95,6 +95,11 @@ impl Worker {
     /// Ends the call with this number.
     fn respond_to(&mut self, call: u32, status: &str, body: &str) {
         let lines: &[(&str, &str)] = if status.is_empty() { &[] } else { &[(":status", status)] };
+        self.respond_with(call, lines, body);
+    }
+
+    /// Ends the call with this number with these header lines.
+    fn respond_with(&mut self, call: u32, lines: &[(&str, &str)], body: &str) {
         self.host.set(Map::CallHeaders, lines);
         self.host.0.call_body.replace(body.as_bytes().to_vec());
         self.root.on_call_response(call, body.len());
@@ -524,4 +529,27 @@ fn a_list_can_be_larger_than_a_key_set() {
     assert!(body.len() > crate::identity::token::MAX_FETCHED_BYTES);
     worker.respond("200", &body);
     assert_eq!(worker.request(&token(1, "k"), true).1, StreamAction::Continue, "its `jti` is another one");
+}
+
+#[test]
+fn a_list_is_fetched_with_the_tag_of_the_one_before() {
+    let mut worker = Worker::new(&with_list(json!({})));
+    let ok = (":status", "200");
+    let other = list(json!([{ "issuer": "corp", "jti": "other" }]));
+    let answers: [(&[(&str, &str)], &str); 4] = [
+        (&[ok, ("ETag", "W/\"1\"")], &list(json!([]))),
+        (&[(":status", "304"), ("etag", "W/\"1\"")], ""),
+        // Two tags identify nothing.
+        (&[ok, ("etag", "\"2\""), ("ETag", "\"3\"")], &other),
+        (&[ok, ("etag", "\"3\"")], &other),
+    ];
+    for (call, (lines, body)) in (1..).zip(answers) {
+        worker.tick(11_000);
+        worker.respond_with(call, lines, body);
+        assert_eq!(worker.request(&token(1, "k"), true).1, StreamAction::Continue, "{call}");
+    }
+    worker.tick(11_000);
+    let weak = Some("W/\"1\"".to_owned());
+    let expected = [None, weak.clone(), weak, None, Some("\"3\"".to_owned())];
+    assert_eq!(*worker.host.0.conditions.borrow(), expected);
 }

@@ -170,6 +170,12 @@ const ENVOY: Features = Features {
 };
 
 impl Features {
+    /// Returns whether the gateway's client for other servers reads a response with status 304. The one of Kong waits for a body until the
+    /// call times out, unless the response has `Content-Length: 0`, which most servers do not send.
+    pub(crate) const fn reads_not_modified(&self) -> bool {
+        matches!(self.fetching, Fetching::Held)
+    }
+
     /// Returns the features of a gateway.
     #[must_use]
     pub const fn of(gateway: Gateway) -> Self {

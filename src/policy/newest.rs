@@ -5,12 +5,18 @@ use super::revoked;
 use crate::document;
 use crate::identity::revocation::{Builder, Entries, Entry, Kind, Mark};
 
-/// Returns what a policy revokes and suspends. `None` if it checks no open streams again, or if other filters could change what its workers
-/// share: the gateway gives them the same map, and the policy has no key (`has_key`).
+/// Returns what a policy revokes and suspends. `None` if it neither revokes, suspends nor checks open streams again, so policies that use
+/// nothing of this pay nothing for it. Also `None` if other filters could change what its workers share: the gateway gives them the same map,
+/// and the policy has no key (`has_key`).
 pub(super) fn published(document: &document::Document, has_key: bool) -> Option<Entries> {
     let features = Features::of(document.gateway);
     let rechecks = document.endpoints.iter().any(|endpoint| endpoint.streams.is_some());
-    if !rechecks || features.store != Store::Unbounded || !(features.store_is_ours || has_key) {
+    let revokes = !document.revoked.is_empty() || document.revocations.is_some();
+    let suspends = document.agents.values().any(|agent| agent.suspended)
+        || document.issuers.values().any(|issuer| issuer.suspended)
+        || document.endpoints.iter().any(|endpoint| endpoint.suspended);
+    if !(rechecks || revokes || suspends) || features.store != Store::Unbounded || !(features.store_is_ours || has_key)
+    {
         return None;
     }
     let mut builder = Builder::default();

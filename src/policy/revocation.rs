@@ -41,6 +41,8 @@ pub(crate) struct Revocation {
 pub(crate) struct ListRules {
     /// `None` if every answer of the server is trusted.
     pub(crate) signed_by: Option<ListKey>,
+    /// What the `aud` of a list must contain. `None` if it is not compared.
+    pub(crate) audience: Option<Box<str>>,
     /// How old a list may become before it counts as too old. Whether it is used any longer is a setting of its source.
     pub(crate) stale_after: Duration,
 }
@@ -156,7 +158,7 @@ pub(super) fn compile_list(
     secrets: &dyn Secrets,
     findings: &mut Findings,
 ) -> Option<FetchedDocument> {
-    let Revocations { remote, signed_by, trusted, on_stale, stale_after } = document.revocations.as_ref()?;
+    let Revocations { remote, signed_by, trusted, audience, on_stale, stale_after } = document.revocations.as_ref()?;
     let place = Place::root().field("revocations");
     let features = Features::of(document.gateway);
     if features.fetching == Fetching::None {
@@ -180,6 +182,9 @@ pub(super) fn compile_list(
             None
         }
     };
+    if audience.as_deref() == Some("") {
+        findings.error(place.field("audience"), "the audience is empty; write the `aud` of the list, or remove this");
+    }
     let remote_place = place.field("remote");
     let times = times(remote, *stale_after, &place, findings);
     let url = url(&remote.url, &remote_place.field("url"), findings);
@@ -190,9 +195,13 @@ pub(super) fn compile_list(
         None => None,
     };
     let ([refresh, timeout, stale_after], signed_by) = (times?, key?);
-    // A list that another key signed, or none, must not be used.
+    // A list that another key signed, or none, or that was issued for somebody else, must not be used.
     let signer = signed_by.as_ref().and_then(|signer| signer.key.thumbprint()).map(|key| key.to_string());
-    let kind = format!("revocations signed by {}", signer.as_deref().unwrap_or("nobody"));
+    let signer = signer.as_deref().unwrap_or("nobody");
+    let kind = match audience {
+        Some(audience) => format!("revocations signed by {signer} for {audience}"),
+        None => format!("revocations signed by {signer}"),
+    };
     let stale_for = match on_stale {
         OnStale::Deny => stale_after,
         OnStale::Keep => Duration::MAX,
@@ -202,7 +211,7 @@ pub(super) fn compile_list(
         Source::new(&document.name, &kind, target, [refresh, timeout, stale_for], |bytes| first(sha256(bytes)))
             .with_most(MOST_PUBLISHED_BYTES)
             .with_last_retry(refresh);
-    let rules = ListRules { signed_by, stale_after };
+    let rules = ListRules { signed_by, audience: audience.as_deref().map(Into::into), stale_after };
     Some(FetchedDocument { source, kind: DocumentKind::Revocations(Box::new(rules)), issuers: Vec::new() })
 }
 

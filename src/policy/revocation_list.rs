@@ -4,8 +4,10 @@
 //! `callgate-revocations+jws`, `alg` and `kid`, which are those of the policy's `signed_by`. Its payload, which alone is an unsigned list,
 //! is a JSON object with exactly these members:
 //!
-//! - `iat`: when the list was issued, in seconds since the epoch. It must not be earlier than that of the list before.
+//! - `iat`: when the list was issued, in seconds since the epoch. It must not be earlier than that of the list before. A list with the same
+//!   `iat` must revoke everything that the list before does.
 //! - `exp`: when the list expires, at most an hour later.
+//! - `aud`, which may be absent: for whom the list is, a text or an array of texts. It is compared with the policy's `audience`.
 //! - `entries`: an array of objects with the same members as the items of the policy's `revoked`, all of them text.
 //!
 //! An entry with the name of an issuer or agent that the policy does not have is counted, and revokes nothing. It stays in the list, because
@@ -64,6 +66,8 @@ pub(crate) enum ListFault {
     Signature,
     /// It is not the JSON of a list.
     Json(String),
+    /// Its `aud` does not contain the policy's `audience`.
+    Audience,
     /// Its lifetime is longer than an hour, or negative.
     Lifetime,
     /// It has expired.
@@ -72,6 +76,8 @@ pub(crate) enum ListFault {
     Early,
     /// It was issued before the list that is in use.
     Older,
+    /// It was issued in the same second as the list that is in use, and lacks some of its entries.
+    SameTime,
 }
 
 impl fmt::Display for ListFault {
@@ -87,10 +93,14 @@ impl fmt::Display for ListFault {
             }
             Self::Signature => f.write_str("its signature does not verify with `signed_by`"),
             Self::Json(why) => write!(f, "it is not a valid list: {why}"),
+            Self::Audience => f.write_str("its `aud` does not contain the `audience` of `revocations`, so it is for other gates"),
             Self::Lifetime => f.write_str("its `exp` is not after its `iat`, or more than an hour after it"),
             Self::Expired => f.write_str("it has expired; its server must issue it again before its `exp`"),
             Self::Early => f.write_str("its `iat` is in the future"),
             Self::Older => f.write_str("it was issued before the list in use, so it may lack entries"),
+            Self::SameTime => f.write_str(
+                "it has the `iat` of the list in use and lacks some of its entries; a list without them needs a later `iat`",
+            ),
         }
     }
 }
@@ -124,9 +134,13 @@ impl ListRules {
         let payload = payload.as_deref().unwrap_or(body);
         let mut deserializer = serde_json::Deserializer::from_slice(payload);
         let read = deserializer.deserialize_map(Payload { policy });
-        let Read { times, builder, ignored } = read
+        let Read { times, audiences, builder, ignored } = read
             .and_then(|read| deserializer.end().map(|()| read))
             .map_err(|error| ListFault::Json(error.to_string().chars().take(MOST_MESSAGE).collect()))?;
+        let is_for = |audience: &str| audiences.iter().any(|own| own == audience);
+        if self.audience.as_deref().is_some_and(|audience| !is_for(audience)) {
+            return Err(ListFault::Audience);
+        }
         if times.exp <= times.iat || times.exp - times.iat > MOST_LIFETIME {
             return Err(ListFault::Lifetime);
         }
@@ -201,6 +215,8 @@ impl ListKey {
 /// The payload of a list, while it is read. No more than one entry is in memory as it was written.
 struct Read {
     times: ListTimes,
+    /// The values of `aud`. Empty if it is absent.
+    audiences: Vec<String>,
     builder: Builder,
     ignored: usize,
 }
@@ -217,23 +233,36 @@ impl<'de> Visitor<'de> for Payload<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Read, A::Error> {
-        let (mut iat, mut exp, mut entries) = (None, None, None);
+        let (mut iat, mut exp, mut aud, mut entries) = (None, None, None, None);
         while let Some(name) = map.next_key::<String>()? {
             match name.as_str() {
                 "iat" if iat.is_none() => iat = Some(map.next_value::<u64>()?),
                 "exp" if exp.is_none() => exp = Some(map.next_value::<u64>()?),
+                "aud" if aud.is_none() => aud = Some(audiences::<A::Error>(map.next_value::<Value>()?)?),
                 "entries" if entries.is_none() => {
                     entries = Some(map.next_value_seed(AllEntries { policy: self.policy })?);
                 }
-                "iat" | "exp" | "entries" => return Err(A::Error::custom(format_args!("`{name}` occurs twice"))),
+                "iat" | "exp" | "aud" | "entries" => {
+                    return Err(A::Error::custom(format_args!("`{name}` occurs twice")));
+                }
                 _ => return Err(unknown(&name)),
             }
         }
         let iat = iat.ok_or_else(|| A::Error::missing_field("iat"))?;
         let exp = exp.ok_or_else(|| A::Error::missing_field("exp"))?;
         let (builder, ignored) = entries.ok_or_else(|| A::Error::missing_field("entries"))?;
-        Ok(Read { times: ListTimes { iat, exp }, builder, ignored })
+        Ok(Read { times: ListTimes { iat, exp }, audiences: aud.unwrap_or_default(), builder, ignored })
     }
+}
+
+/// Reads the value of `aud`.
+fn audiences<E: Error>(value: Value) -> Result<Vec<String>, E> {
+    let text = |value| if let Value::String(text) = value { Some(text) } else { None };
+    let audiences: Option<Vec<String>> = match value {
+        Value::Array(values) => values.into_iter().map(text).collect(),
+        value => text(value).map(|audience| vec![audience]),
+    };
+    audiences.ok_or_else(|| E::custom("`aud` is neither text nor an array of texts"))
 }
 
 /// Reads the entries one after another. Returns how many of them have names that the policy does not have.

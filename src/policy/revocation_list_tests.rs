@@ -205,3 +205,30 @@ fn a_trusted_list_is_not_a_jws() {
     let body = jws(KEY, json!({}), &payload(json!({})));
     assert!(matches!(read(&trusted(), &body), Err(ListFault::Json(_))));
 }
+
+#[test]
+fn a_policy_with_an_audience_uses_only_lists_for_it() {
+    let policy = policy(json!({ "trusted": true, "audience": "shop" }));
+    let read_for = |policy: &Policy, aud: &Value| {
+        let body = payload(json!({ "aud": aud })).to_string();
+        read(policy, body.as_bytes()).map(|list| list.entries.len())
+    };
+    for aud in [json!("shop"), json!(["shop"]), json!(["other", "shop"])] {
+        assert_eq!(read_for(&policy, &aud), Ok(2), "{aud}");
+        assert_eq!(read_for(&trusted(), &aud), Ok(2), "{aud}: it is not compared");
+    }
+    // `null` stands for a list without an audience here.
+    for aud in [json!("other"), json!("Shop"), json!("shop "), json!("sho"), json!(["other"]), json!([]), json!(null)] {
+        assert_eq!(read_for(&policy, &aud), Err(ListFault::Audience), "{aud}");
+        assert_eq!(read_for(&trusted(), &aud), Ok(2), "{aud}");
+    }
+    let plain = payload(json!({ "entries": [] })).to_string();
+    let texts =
+        [r#""aud":null"#, r#""aud":7"#, r#""aud":["shop",7]"#, r#""aud":{"shop":1}"#, r#""aud":"shop","aud":"shop""#];
+    for members in texts {
+        let body = plain.replacen('{', &format!("{{{members},"), 1);
+        for policy in [&policy, &trusted()] {
+            assert!(matches!(read(policy, body.as_bytes()), Err(ListFault::Json(_))), "{body}");
+        }
+    }
+}

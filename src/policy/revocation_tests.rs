@@ -218,11 +218,23 @@ fn gateways_differ_in_what_they_can_fetch_and_end() {
 }
 
 #[test]
-fn policies_with_streams_that_are_checked_again_publish_what_they_revoke() {
+fn policies_that_revoke_suspend_or_check_streams_again_publish_what_they_revoke() {
     let endpoint = json!({ "id": "e", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none" });
     let streams = json!([with(endpoint.clone(), json!({ "streams": "recheck" }))]);
     let published = |changes: Value| compile(changes).0.unwrap().published.map(|entries| entries.len());
-    assert_eq!(published(json!({ "revoked": [{ "agent": "a" }] })), None);
+    assert_eq!(published(json!({})), None);
+    assert_eq!(published(json!({ "revoked": [{ "agent": "a" }] })), Some(1));
+    assert_eq!(
+        published(json!({ "revocations": remote(json!({})) })),
+        Some(0),
+        "entries of the fetched list are not its own"
+    );
+    let suspended = with(endpoint.clone(), json!({ "suspended": true }));
+    assert_eq!(published(json!({ "endpoints": [suspended] })), Some(1));
+    let agent = with(testing::agent("a"), json!({ "suspended": true }));
+    assert_eq!(published(json!({ "agents": { "a": agent } })), Some(1));
+    let issuer = with(testing::issuer(), json!({ "suspended": true }));
+    assert_eq!(published(json!({ "issuers": { "corp": issuer } })), Some(1));
     assert_eq!(published(json!({ "endpoints": streams })), Some(0));
     let suspended = with(endpoint, json!({ "streams": "recheck", "suspended": true }));
     let all = json!({
@@ -236,6 +248,9 @@ fn policies_with_streams_that_are_checked_again_publish_what_they_revoke() {
     let istio = |changes: Value| published(with(json!({ "gateway": "istio", "endpoints": streams }), changes));
     assert_eq!(istio(json!({})), None);
     assert_eq!(istio(json!({ "tables": { "key": { "env": "K" } } })), Some(0));
+    assert_eq!(published(json!({ "gateway": "istio", "revoked": [{ "agent": "a" }] })), None);
+    let kong = json!({ "gateway": "kong", "tables": { "key": { "env": "K" } }, "revoked": [{ "agent": "a" }] });
+    assert_eq!(published(kong), None, "a zone could lose it");
 }
 
 #[test]
@@ -246,4 +261,18 @@ fn a_zone_has_room_for_two_lists() {
     });
     let policy = compile(changes).0.unwrap();
     assert!(policy.document_bytes().unwrap() >= 2 * MOST_PUBLISHED_BYTES as u64);
+}
+
+#[test]
+fn a_list_for_another_audience_is_another_document() {
+    let of = |audience: Value| {
+        let changes = with(remote(json!({})), json!({ "audience": audience }));
+        compile(json!({ "revocations": changes })).0.unwrap()
+    };
+    let (shop, desk, none) = (of(json!("shop")), of(json!("desk")), of(json!(null)));
+    assert!(source(&shop).is_same_as(source(&of(json!("shop")))));
+    assert!(!source(&shop).is_same_as(source(&desk)) && !source(&shop).is_same_as(source(&none)));
+    let empty = with(remote(json!({})), json!({ "audience": "" }));
+    let found = errors(json!({ "revocations": empty }));
+    assert!(found.iter().any(|error| error.starts_with("revocations.audience: the audience is empty")), "{found:?}");
 }

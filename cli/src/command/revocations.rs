@@ -8,7 +8,7 @@ use std::io::Write;
 
 use super::{Exit, Failure};
 
-pub(super) use feed::{Feed, check};
+pub(super) use feed::{Feed, Lock, check};
 
 /// The type of a signed list, in its header.
 const TYPE: &str = "callgate-revocations+jws";

@@ -7,7 +7,7 @@ use callgate::document::did_you_mean;
 use rsa::sha2::{Digest as _, Sha256};
 use serde_json::{Map, Value, json};
 
-use super::revocations::{Feed, check};
+use super::revocations::{Feed, Lock, check};
 use super::{Exit, Failure};
 use crate::render::yaml;
 use callgate_kit::input::Input;
@@ -17,7 +17,8 @@ use callgate_kit::policy;
 /// Write the entry that revokes a credential, an agent, a key or an issuer
 ///
 /// Prints the entry as the policy contains it (`revoked`). With --feed, the entry is added to the file of a list instead, which
-/// `callgate revocations sign` signs. An entry that the list already has is an error, and the file stays as it is.
+/// `callgate revocations sign` signs. An entry that the list already has is an error, and the file stays as it is. Runs that change the same
+/// file wait for each other, by a lock on FILE.lock next to it.
 ///
 /// First find the uses of a leaked token: `callgate records --token @TOKEN LOGS`.
 #[derive(Debug, clap::Args)]
@@ -89,6 +90,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         out.write_all(text.as_bytes())?;
         return Ok(Exit::Fine);
     };
+    // Another run could otherwise replace the file between its reading and its writing here, and lose its entry.
+    let _lock = Lock::of(file)?;
     let mut feed = Feed::open_or_create(file)?;
     feed.add(entry)?;
     feed.save()?;

@@ -84,6 +84,46 @@ fn adds_entries_to_a_file_in_their_order_and_each_once() {
 }
 
 #[test]
+fn runs_at_the_same_time_lose_no_entry() {
+    const RUNS: usize = 16;
+    let feed = fresh("together.json");
+    let told: Vec<_> = std::thread::scope(|scope| {
+        let add = |number: usize| callgate(&format!("revoke --agent agent-{number} --feed {feed}")).fine();
+        let runs: Vec<_> = (0..RUNS).map(|number| scope.spawn(move || add(number))).collect();
+        runs.into_iter().map(|run| run.join().unwrap()).collect()
+    });
+    let list = json(&read(&feed));
+    let mut agents: Vec<_> =
+        list["entries"].as_array().unwrap().iter().map(|entry| entry["agent"].to_string()).collect();
+    agents.sort();
+    agents.dedup();
+    assert_eq!(agents.len(), RUNS, "{list}");
+    // Each of them counted the entries of those before it.
+    let mut counts: Vec<_> = told.iter().map(|told| told.split("now has ").nth(1).unwrap()).collect();
+    counts.sort_unstable();
+    counts.dedup();
+    assert_eq!(counts.len(), RUNS, "{told:?}");
+}
+
+#[test]
+fn lists_that_are_signed_at_the_same_time_are_whole_and_each_newer_than_the_one_before() {
+    const RUNS: u64 = 8;
+    let (private, _) = key("revocations-together.jwk");
+    let (feed, out) = (fresh("signed-together.json"), fresh("signed-together.jws"));
+    callgate(&format!("revoke --agent zoe --feed {feed}")).fine();
+    let issued = || {
+        let shown = callgate(&format!("revocations show {out} --key @{private} --format json")).fine();
+        json(&shown)["iat"].as_u64().unwrap()
+    };
+    let sign = || callgate(&format!("revocations sign {feed} --key @{private} --out {out}")).fine();
+    sign();
+    let first = issued();
+    std::thread::scope(|scope| (0..RUNS).for_each(|_| drop(scope.spawn(sign))));
+    let last = issued();
+    assert!(last >= first + RUNS, "{first} {last}");
+}
+
+#[test]
 fn a_file_that_is_no_list_is_reported_and_stays() {
     for (content, message) in [
         ("[]", ":1:"),
@@ -263,4 +303,34 @@ fn reports_what_a_token_reaches_with_the_list_that_the_gate_fetches() {
     let nothing = list("nobody");
     callgate(&format!("access {policy} --revocations {nothing}")).failed(1);
     assert!(access(&["--revocations", "{}"]).failed(1).starts_with("callgate: --revocations: it is not a valid list"));
+}
+
+#[test]
+fn a_list_for_another_audience_is_not_used() {
+    let (private, public) = key("audience.jwk");
+    let policy = fetching("audience.yaml", &format!("signed_by: {public}, audience: shop"));
+    let feed = fresh("audience.json");
+    callgate(&format!("revoke --agent coding-agent --feed {feed}")).fine();
+    let signed = |name: &str, more: &str| {
+        let list = callgate(&format!("revocations sign {feed} --key @{private} {more}")).fine();
+        file(&format!("audience-{name}.jws"), list)
+    };
+    let shown = |list: &str, more: &str| callgate(&format!("revocations show {list} --key @{private} {more}")).fine();
+    let none = signed("none", "");
+    assert_eq!(json(&shown(&none, "--format json")).get("aud"), None);
+    let both = signed("both", "--audience desk --audience shop");
+    assert_eq!(json(&shown(&both, "--format json"))["aud"], json!(["desk", "shop"]));
+    assert_eq!(shown(&both, "").lines().nth(1), Some("for [\"desk\",\"shop\"]"));
+    let token = coding_token();
+    let explain = |list: &str| {
+        let list = format!("@{list}");
+        let request = ["explain", policy.as_str(), "--path", "/repos/acme/gateway", "--token", "-", crate::PUBLISHED];
+        run(&[&request[..], &["--revocations", list.as_str()][..]].concat(), &token)
+    };
+    let revoked = explain(&both).fine();
+    assert!(revoked.contains("\nDENY  403 agent_suspended\n"), "{revoked}");
+    for list in [none, signed("other", "--audience desk")] {
+        let told = explain(&list).failed(1);
+        assert!(told.starts_with("callgate: --revocations: its `aud` does not contain the `audience`"), "{told}");
+    }
 }

@@ -63,7 +63,7 @@ impl Documents {
     pub(super) fn result(&self, call: &DocumentCall) -> CallResult<'_> {
         let header = |name: &str| call.headers().find(|(own, _)| *own == name).map_or("", |(_, value)| value);
         match self.get(header(":authority"), header(":path")) {
-            Published::Response { status, body } => CallResult::Response(*status, body),
+            Published::Response { status, body } => CallResult::Response { status: *status, etag: None, body },
             Published::Unavailable => CallResult::NoResponse,
         }
     }

@@ -143,6 +143,22 @@ impl Entries {
         applies.then(|| Revoked { reason: self.reason(record.reason) })
     }
 
+    /// Returns whether this list revokes everything that another one does. The reasons of the entries do not matter.
+    pub(crate) fn includes(&self, other: &Self) -> bool {
+        Kind::ALL.iter().all(|kind| {
+            let records = self.of(*kind);
+            other.of(*kind).iter().map(Record::read).all(|wanted| {
+                let next = records.partition_point(|record| {
+                    let Record { mark, until, .. } = Record::read(record);
+                    (mark, until) < (wanted.mark, wanted.until)
+                });
+                // Of the entries of this mark that end no earlier, the first one applies to the most.
+                let record = records.get(next).map(Record::read);
+                record.is_some_and(|own| own.mark == wanted.mark && own.issued_before >= wanted.issued_before)
+            })
+        })
+    }
+
     /// Returns the records of a kind.
     fn of(&self, kind: Kind) -> &[[u8; RECORD]] {
         let at = kind.position();

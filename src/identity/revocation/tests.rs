@@ -57,7 +57,58 @@ fn entries() -> impl Strategy<Value = Vec<Entry<'static>>> {
     prop::collection::vec(entry, 0..24)
 }
 
+#[test]
+fn a_list_includes_what_it_revokes_for_as_long_and_as_much() {
+    let mark = mark::Mark(1);
+    let ends = |until, issued_before: Option<u64>| Entry {
+        until: Some(secs(until)),
+        issued_before: issued_before.map(secs),
+        ..entry(Kind::Agent, mark)
+    };
+    let always = entry(Kind::Agent, mark);
+    let reason = Entry { reason: Some("other"), ..always };
+    let cases: [(&[Entry<'_>], &[Entry<'_>], bool); 12] = [
+        (&[always], &[], true),
+        (&[], &[always], false),
+        (&[always], &[always], true),
+        (&[always], &[reason], true),
+        (&[entry(Kind::Kid, mark)], &[always], false),
+        (&[entry(Kind::Agent, mark::Mark(2))], &[always], false),
+        (&[always], &[ends(10, Some(5))], true),
+        (&[ends(10, None)], &[always], false),
+        (&[ends(11, Some(6)), ends(20, Some(3))], &[ends(10, Some(5))], true),
+        (&[ends(11, Some(6)), ends(20, Some(3))], &[ends(12, Some(3))], true),
+        (&[ends(11, Some(6)), ends(20, Some(3))], &[ends(12, Some(4))], false),
+        (&[ends(11, Some(6)), ends(20, Some(3))], &[ends(21, Some(3))], false),
+    ];
+    for (own, other, expected) in cases {
+        assert_eq!(list(own).includes(&list(other)), expected, "{own:?} {other:?}");
+    }
+}
+
 proptest! {
+    #[test]
+    fn a_list_with_more_entries_includes_the_list_without_them(other in entries(), more in entries()) {
+        let own = [more, other.clone()].concat();
+        prop_assert!(list(&own).includes(&list(&other)));
+    }
+
+    #[test]
+    fn a_list_that_includes_another_one_revokes_what_that_one_does(
+        own in entries(),
+        other in entries(),
+        issued in prop::option::of(0..110_u64),
+        now in 0..42_u64,
+    ) {
+        let (other, issued, moment) = (other.get(..2).unwrap_or(&other), issued.map(secs), at(now));
+        if list(&own).includes(&list(other)) {
+            for wanted in other.iter().filter(|wanted| applies(wanted, issued, moment)) {
+                let mut of_its_mark = own.iter().filter(|entry| (entry.kind, entry.mark) == (wanted.kind, wanted.mark));
+                prop_assert!(of_its_mark.any(|entry| applies(entry, issued, moment)), "{:?}", wanted);
+            }
+        }
+    }
+
     #[test]
     fn a_lookup_finds_what_any_entry_revokes(
         entries in entries(),

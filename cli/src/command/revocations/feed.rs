@@ -27,6 +27,25 @@ pub(in crate::command) struct Feed {
     entries: Vec<Value>,
 }
 
+/// Keeps other runs of this program from changing a file, until it is dropped. The file itself is replaced with each change, so the lock is
+/// on another one next to it, which stays.
+pub(in crate::command) struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until no other run changes the file.
+    pub(in crate::command) fn of(path: &Path) -> Result<Self, Failure> {
+        let trouble =
+            |what: &str, error: &io::Error| Failure::Trouble(format!("{}: cannot be {what}: {error}", path.display()));
+        let lock = next_to(path, ".lock");
+        let file = File::options().create(true).truncate(false).write(true).open(lock);
+        let file = file.map_err(|error| trouble("written", &error))?;
+        file.lock().map_err(|error| trouble("locked", &error))?;
+        Ok(Self { _file: file })
+    }
+}
+
 /// The members of a list. Reading them by name rejects unknown and repeated ones.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -131,9 +150,7 @@ impl Feed {
 
 /// Writes a file next to the old one and moves it into place, because readers must see the old content or the new one.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(".new");
-    let new = path.with_file_name(name);
+    let new = next_to(path, ".new");
     let write = || -> io::Result<()> {
         let mut file = File::create(&new)?;
         file.write_all(bytes)?;
@@ -145,6 +162,13 @@ pub(super) fn replace(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
         let _ = fs::remove_file(&new);
         Failure::Trouble(format!("{}: cannot be written: {error}", path.display()))
     })
+}
+
+/// Returns the path of a file in the same folder, whose name has this suffix in addition.
+fn next_to(path: &Path, suffix: &str) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(suffix);
+    path.with_file_name(name)
 }
 
 /// Returns whether two entries differ at most in their reasons.

@@ -6,7 +6,7 @@ use std::io::Write;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::identity::crypto::{Algorithm, PublicJwk, SoftwareVerifier, VerifySignature as _, VerifyingKey};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::TYPE;
@@ -26,9 +26,17 @@ pub(super) struct Arguments {
     /// The public key, a JWK or PEM: @FILE, - for standard input, env:NAME, or its text. A private JWK works too
     #[arg(long, value_name = "KEY", allow_hyphen_values = true)]
     key: Input,
-    /// `json` prints {iat, exp, entries}
+    /// `json` prints {iat, exp, aud, entries}; `aud` only if the list has one
     #[arg(long, value_enum, default_value_t = Format::Human)]
     format: Format,
+}
+
+/// For whom a list is.
+#[derive(Deserialize, Serialize)]
+#[serde(untagged)]
+enum Audiences {
+    One(String),
+    Several(Vec<String>),
 }
 
 /// What a list contains.
@@ -37,6 +45,8 @@ pub(super) struct Arguments {
 struct Payload {
     iat: u64,
     exp: u64,
+    #[serde(default)]
+    aud: Option<Audiences>,
     entries: Vec<Value>,
 }
 
@@ -45,7 +55,7 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     let key = public_key(&arguments.key)?;
     let text = read(&arguments.file)?;
     let shown = if arguments.file == "-" { "standard input" } else { arguments.file.as_str() };
-    let Payload { iat, exp, entries } = match verify(text.trim(), &key) {
+    let Payload { iat, exp, aud, entries } = match verify(text.trim(), &key) {
         Ok(payload) => payload,
         Err(why) => {
             eprintln!("{}: {}", escape::text(shown), escape::text(&why));
@@ -53,10 +63,19 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         }
     };
     match arguments.format {
-        Format::Json => writeln!(out, "{}", escape::json(&json!({ "iat": iat, "exp": exp, "entries": entries }))?)?,
+        Format::Json => {
+            let mut list = json!({ "iat": iat, "exp": exp, "entries": entries });
+            if let (Some(members), Some(aud)) = (list.as_object_mut(), &aud) {
+                members.insert("aud".to_owned(), json!(aud));
+            }
+            writeln!(out, "{}", escape::json(&list)?)?;
+        }
         Format::Human => {
             let count = if entries.len() == 1 { "1 entry".to_owned() } else { format!("{} entries", entries.len()) };
             writeln!(out, "{count}, issued at {}, valid until {}", show(iat), show(exp))?;
+            if let Some(aud) = &aud {
+                writeln!(out, "for {}", escape::json_line(&json!(aud))?)?;
+            }
             for entry in &entries {
                 writeln!(out, "{}", escape::json_line(entry)?)?;
             }

@@ -11,7 +11,7 @@ use callgate::identity::crypto::Algorithm;
 use serde_json::{Value, json};
 
 use super::TYPE;
-use super::feed::{Feed, MOST_BYTES, replace};
+use super::feed::{Feed, Lock, MOST_BYTES, replace};
 use crate::command::{Exit, Failure};
 use callgate_kit::escape;
 use callgate_kit::input::Input;
@@ -30,7 +30,8 @@ const MOST_AHEAD: u64 = 60;
 /// Prints the list in the form that `revocations.remote.url` must return. Sign and publish it again before it expires, for example every
 /// ten minutes: a gate rejects a list that has expired, and a list that is older than the one it has.
 ///
-/// With --out, the file is replaced as a whole, and the time of the new list is always later than that of the list in the file.
+/// With --out, the file is replaced as a whole, and the time of the new list is always later than that of the list in the file. Without it,
+/// a gate rejects a list of the same second as the one that it has if entries are missing: sign it again a second later.
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     /// The file of the list, which `callgate revoke` writes with `--feed`
@@ -42,6 +43,9 @@ pub(super) struct Arguments {
     /// The `kid` of the key in the policy [default: that of the JWK]
     #[arg(long, value_name = "NAME")]
     kid: Option<String>,
+    /// For whom the list is, as a policy has it in `revocations.audience`. May be repeated
+    #[arg(long, value_name = "TEXT")]
+    audience: Vec<String>,
     /// How long the list is valid, at most 1h
     #[arg(long, value_name = "SPAN", default_value = "1h", value_parser = lifetime)]
     expires: Duration,
@@ -61,6 +65,8 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
         let message = "the key has no `kid`, and gates need one; write it into the JWK, or give it with --kid";
         return Err(Failure::Trouble(format!("--key: {}: {message}", arguments.key)));
     }
+    // The feed is read after the lock is taken: a run that read it earlier could otherwise replace a list with more entries.
+    let _lock = arguments.out.as_deref().map(Lock::of).transpose()?;
     let feed = Feed::open(&arguments.feed)?;
     let now = Moment::default().resolve();
     let issued = match arguments.out.as_deref().and_then(issued_at) {
@@ -83,7 +89,13 @@ pub(super) fn run(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fa
     if let Some(members) = header.as_object_mut() {
         members.insert("typ".to_owned(), json!(TYPE));
     }
-    let signed = key.sign(&header, &json!({ "iat": issued, "exp": expires, "entries": feed.entries() }));
+    let mut payload = json!({ "iat": issued, "exp": expires, "entries": feed.entries() });
+    if let Some(members) = payload.as_object_mut()
+        && !arguments.audience.is_empty()
+    {
+        members.insert("aud".to_owned(), json!(arguments.audience));
+    }
+    let signed = key.sign(&header, &payload);
     if signed.len() as u64 > MOST_BYTES {
         let message =
             format!("{}: the signed list exceeds {} MiB, and gates reject it", feed.shown(), MOST_BYTES >> 20);

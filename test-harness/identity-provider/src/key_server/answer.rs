@@ -1,5 +1,6 @@
 //! One connection, and the answers to its requests.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -11,7 +12,7 @@ use http_body_util::channel::{Channel, Sender};
 use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG, HeaderValue, IF_NONE_MATCH, LOCATION};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
@@ -97,6 +98,8 @@ async fn answer(
             response.headers_mut().insert(LOCATION, location);
             response
         }
+        Behavior::Tagged(_) => tagged(&state, &path, request.headers().get(IF_NONE_MATCH), text)?,
+        Behavior::NotModified => not_modified(&state, &path),
         Behavior::Status(status) => whole(StatusCode::from_u16(status).map_err(io::Error::other)?, text),
         Behavior::HtmlError => {
             let mut response = whole(StatusCode::OK, PAGE.to_owned());
@@ -118,6 +121,26 @@ fn serve_path(state: &Mutex<State>, path: &str) -> (Behavior, Option<String>) {
 
 fn whole(status: StatusCode, text: String) -> Response<Body> {
     json(status, Full::from(text).map_err(|never| match never {}).boxed())
+}
+
+/// Answers with the text and its tag, or confirms that the client has this text.
+fn tagged(
+    state: &Mutex<State>,
+    path: &str,
+    condition: Option<&HeaderValue>,
+    text: String,
+) -> io::Result<Response<Body>> {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    let tag = HeaderValue::from_str(&format!("\"{:016x}\"", hasher.finish())).map_err(io::Error::other)?;
+    let mut response = if condition == Some(&tag) { not_modified(state, path) } else { whole(StatusCode::OK, text) };
+    response.headers_mut().insert(ETAG, tag);
+    Ok(response)
+}
+
+fn not_modified(state: &Mutex<State>, path: &str) -> Response<Body> {
+    lock(state).confirm(path);
+    whole(StatusCode::NOT_MODIFIED, String::new())
 }
 
 /// Announces the whole text, sends its first half, and leaves the rest to `finish`.

@@ -44,6 +44,10 @@ pub enum Behavior {
     InvalidJson,
     /// Serves exactly this text.
     Exactly(String),
+    /// Serves exactly this text with a strong entity tag, and answers 304 to a request whose `If-None-Match` is this tag.
+    Tagged(String),
+    /// Answers 304 to every request, with or without a condition.
+    NotModified,
     /// The key set is `{"keys":[]}`.
     NoKeys,
     /// The key set has this many keys. The keys of the issuer are the last ones.
@@ -86,7 +90,7 @@ impl Serving {
     /// Returns the text of a document with this behavior's fault.
     pub(super) fn text(&self, document: Document, mut value: Value) -> String {
         match (&self.behavior, document) {
-            (Behavior::Exactly(text), _) => return text.clone(),
+            (Behavior::Exactly(text) | Behavior::Tagged(text), _) => return text.clone(),
             (Behavior::InvalidJson, _) => {
                 let mut text = value.to_string();
                 text.pop();

@@ -107,6 +107,11 @@ impl KeyServer {
         self.state().counts.get(path).copied().unwrap_or_default()
     }
 
+    /// Returns how many requests for a path were answered with 304.
+    pub fn confirmations(&self, path: &str) -> u64 {
+        self.state().confirmed.get(path).copied().unwrap_or_default()
+    }
+
     /// Returns the latest request for a path, to see the headers that the gate sent.
     pub fn last_request(&self, path: &str) -> Option<Seen> {
         self.state().latest.get(path).cloned()
@@ -189,6 +194,8 @@ struct State {
     serving: Serving,
     paths: BTreeMap<String, Serving>,
     counts: BTreeMap<String, u64>,
+    /// The answers with 304.
+    confirmed: BTreeMap<String, u64>,
     latest: BTreeMap<String, Seen>,
 }
 
@@ -202,6 +209,7 @@ impl State {
             serving: Serving::default(),
             paths: BTreeMap::new(),
             counts: BTreeMap::new(),
+            confirmed: BTreeMap::new(),
             latest: BTreeMap::new(),
         })
     }
@@ -219,6 +227,11 @@ impl State {
     fn record(&mut self, path: &str, seen: Seen) {
         *self.counts.entry(path.to_owned()).or_default() += 1;
         self.latest.insert(path.to_owned(), seen);
+    }
+
+    /// Counts an answer with 304.
+    fn confirm(&mut self, path: &str) {
+        *self.confirmed.entry(path.to_owned()).or_default() += 1;
     }
 
     /// Returns how a document is served, and its text with the fault of that behavior; no text if there is no document at this path.

@@ -115,6 +115,33 @@ fn wrong_statuses_come_with_the_right_document() {
 }
 
 #[test]
+fn a_text_that_has_not_changed_is_confirmed() {
+    let server = KeyServer::start().unwrap();
+    let ask = |condition: Option<&str>| {
+        let request = Request::get(JWKS).host("idp.example.com");
+        let request = match condition {
+            Some(tag) => request.header("If-None-Match", tag),
+            None => request,
+        };
+        client::call(server.address(), &request).unwrap()
+    };
+    server.set(Behavior::Tagged("one".to_owned())).unwrap();
+    let first = ask(None);
+    let tag = first.header("etag").unwrap().to_owned();
+    assert_eq!((first.status, first.text().as_str()), (200, "one"));
+    for _ in 0..2 {
+        let confirmed = ask(Some(&tag));
+        assert_eq!((confirmed.status, confirmed.header("etag"), confirmed.body.len()), (304, Some(tag.as_str()), 0));
+    }
+    assert_eq!((ask(Some("\"other\"")).status, server.requests(JWKS), server.confirmations(JWKS)), (200, 4, 2));
+    server.set(Behavior::Tagged("two".to_owned())).unwrap();
+    let changed = ask(Some(&tag));
+    assert_eq!((changed.status, changed.text().as_str()), (200, "two"));
+    server.set(Behavior::NotModified).unwrap();
+    assert_eq!((ask(None).status, server.confirmations(JWKS)), (304, 3));
+}
+
+#[test]
 fn a_behavior_can_apply_to_one_path() {
     let server = KeyServer::start().unwrap();
     server.set_for(OPENID, Behavior::Status(500)).unwrap();

@@ -10,6 +10,7 @@ mod hostile;
 mod interface;
 mod keys;
 mod limits;
+mod lists;
 mod outcome;
 mod quirks;
 mod recheck;

@@ -1,6 +1,7 @@
 //! Credentials that are revoked while a real Envoy with four workers runs: lists that the gate fetches, entries and suspensions of the
 //! policy, and streams that are open at that time.
 
+mod conditional;
 mod drill;
 mod faults;
 mod load;
