@@ -26,6 +26,8 @@ const CONTINUATION: u8 = 9;
 /// The setting with the window of new streams.
 const INITIAL_WINDOW_SIZE: u16 = 4;
 const END_STREAM: u8 = 1;
+/// The flag of an acknowledgment, in frames of settings.
+const ACK: u8 = 1;
 const END_HEADERS: u8 = 4;
 
 /// How many bytes may be sent before the server extends the window (RFC 9113, section 6.9.2).
@@ -133,7 +135,12 @@ impl Connection {
                 let more = i64::from(u32::from_be_bytes([*a, *b, *c, *d]));
                 *(if id == [0; 4] { &mut self.window } else { &mut self.of_stream }) += more;
             }
-            (SETTINGS, settings) => {
+            (SETTINGS, settings) if flags & ACK == 0 => {
+                // The server accepts data beyond its earlier window only after this (RFC 9113, section 6.5.3). If it has closed the
+                // connection, the next read shows that.
+                let mut acknowledgment = Vec::new();
+                frame(&mut acknowledgment, SETTINGS, ACK, 0, &[])?;
+                let _ = self.stream.write_all(&acknowledgment);
                 for setting in settings.as_chunks::<6>().0 {
                     let [name @ .., a, b, c, d] = *setting;
                     if name == INITIAL_WINDOW_SIZE.to_be_bytes() {
