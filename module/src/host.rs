@@ -5,7 +5,10 @@ use std::rc::Rc;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use callgate::host::{AnswerHeaders, ClockCall, Host, HostError, Kind, Map, Monotonic, SharedStore, Timestamp};
+use callgate::host::{
+    AnswerHeaders, ClockCall, Host, HostError, Kind, Map, Monotonic, SharedStore, TableVerifier, Timestamp,
+    VerifySignature,
+};
 
 use crate::abi::{self, EnvoyConfig};
 use crate::config::Shared;
@@ -13,6 +16,7 @@ use crate::io::{FAILED, Io, NOT_FOUND, Reply};
 use crate::main_thread::Response;
 use crate::metrics::{self, Labelled};
 use crate::store::ProcessStore;
+use crate::verifier::NativeVerifier;
 use crate::{headers, main_thread, properties, timer};
 
 /// The status of an error for a function that this host does not have.
@@ -272,6 +276,10 @@ impl Host for Envoy {
 
     fn verify_signature(&self, _: &[u8]) -> Result<Vec<u8>, HostError> {
         Err(HostError { call: "verify_signature", status: NOT_IMPLEMENTED })
+    }
+
+    fn native_verifier(&self, behind: TableVerifier) -> Result<Box<dyn VerifySignature>, TableVerifier> {
+        Ok(Box::new(NativeVerifier::new(behind)))
     }
 
     fn store(&self, _: bool) -> Rc<dyn SharedStore> {

@@ -30,7 +30,9 @@ mod stream;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod verifier;
 mod worker;
 
 pub use abi::CALLBACKS;
 pub use hooks::HOOKS;
+pub use verifier::NativeVerifier;
