@@ -146,11 +146,11 @@ impl Host for Envoy {
     }
 
     fn property(&self, path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
-        properties::read(&self.stream("http_filter_get_attribute_string")?, path)
+        properties::read(&*self.stream("http_filter_get_attribute_string")?, path)
     }
 
     fn set_property(&self, path: &[u8], value: &[u8]) -> Result<(), HostError> {
-        properties::set(&self.stream("http_set_filter_state_bytes")?, path, value)
+        properties::set(&*self.stream("http_set_filter_state_bytes")?, path, value)
     }
 
     fn request_body(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError> {
