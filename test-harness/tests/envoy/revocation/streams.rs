@@ -15,7 +15,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
 use super::{Feed, await_everywhere, entry, now, rechecking, revoking, start, token, with};
-use crate::envoy::fixture::{Gate, HOST, KEY, claims, header, mark, record};
+use crate::envoy::fixture::{Gate, HOST, KEY, claims, header, mark, record, wasm_only};
 use crate::envoy::grpc::Client;
 use crate::envoy::limits::counted;
 use crate::envoy::operating::until;
