@@ -225,7 +225,10 @@ impl Io {
 
     /// Records a response, which is sent when the hook has finished. Only the first one is.
     pub(crate) fn record_reply(&self, reply: Reply) {
-        self.reply.borrow_mut().get_or_insert(reply);
+        let mut recorded = self.reply.borrow_mut();
+        if recorded.is_none() {
+            *recorded = Some(reply);
+        }
     }
 
     /// Records that the held request continues when the hook has finished.

@@ -193,7 +193,7 @@ impl Timer {
     fn start(&'static self) -> io::Result<MutexGuard<'static, Queue>> {
         let mut queue = self.queue();
         if !queue.is_started {
-            thread::Builder::new().name("callgate".into()).spawn(|| self.run())?;
+            thread::Builder::new().name("callgate".into()).spawn(move || self.run())?;
             queue.is_started = true;
         }
         Ok(queue)
