@@ -185,7 +185,8 @@ impl Stream {
     /// Passes a hook about the response to the code for all gateways.
     fn response(&self, hook: impl FnOnce(&mut HttpStream<Envoy>) -> StreamAction) -> StreamAction {
         let Some(action) = self.enter(hook) else {
-            // The response of a stream that a defect ended is not forwarded. If the stream is used at this moment, this is the module's own.
+            // The response of a stream that a defect ended is not forwarded. If the stream is used at this moment, this response is the
+            // module's own.
             return if self.is_broken.get() { StreamAction::Pause } else { StreamAction::Continue };
         };
         if let Some(reply) = self.io.take_reply() {

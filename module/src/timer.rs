@@ -1,8 +1,8 @@
 //! Wakes streams and configurations: Envoy gives modules no timer.
 //!
 //! One thread of the process passes events to Envoy's schedulers, which run the hooks `scheduled` on the right thread. It starts with the
-//! first alarm and never ends. Without alarms it sleeps. Each owner has at most one alarm that is set, so their number is bounded by the number
-//! of streams that wait.
+//! first alarm and never ends. Without alarms it sleeps. Each owner has at most one alarm that is set, so their number is bounded by the
+//! number of streams that wait.
 #![expect(unsafe_code, reason = "Envoy's functions are foreign functions")]
 
 use std::collections::BTreeMap;
