@@ -67,6 +67,8 @@ pub(crate) struct Io {
     rerouted: Cell<bool>,
     /// The size of the body with which the module answered.
     answered: Cell<Option<u64>>,
+    /// A value for the filter state that is stored when the stream ends, with its key.
+    pub(crate) kept: RefCell<Option<(Vec<u8>, Vec<u8>)>>,
     /// The details of the last response that Envoy or one of its filters sent.
     pub(crate) reply_details: RefCell<Option<Vec<u8>>>,
 }
@@ -84,6 +86,7 @@ impl Io {
             continues: Cell::default(),
             rerouted: Cell::default(),
             answered: Cell::default(),
+            kept: RefCell::default(),
             reply_details: RefCell::default(),
         }
     }

@@ -11,6 +11,7 @@ use callgate::host::{HttpStream, StreamAction};
 use crate::config::Shared;
 use crate::host::Envoy;
 use crate::io::{Io, Reply};
+use crate::properties;
 use crate::timer::Alarm;
 use crate::worker::Worker;
 
@@ -131,6 +132,9 @@ impl Stream {
     pub(crate) fn complete(&self) {
         self.enter(HttpStream::on_log);
         self.alarm.take();
+        if let Err(error) = properties::put_kept(&self.io) {
+            log::error!("cannot store a record: {error}");
+        }
     }
 
     /// Ends the stream. Envoy's object must not be used any more.
