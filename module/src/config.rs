@@ -33,8 +33,10 @@ pub(crate) struct Shared {
 }
 
 /// All threads use it at the same time.
-const fn check_threads<T: Send + Sync>() {}
-const _: () = check_threads::<Shared>();
+const _: () = {
+    const fn check<T: Send + Sync>(_: Option<&T>) {}
+    check::<Shared>(None);
+};
 
 /// The number of configurations that have ended. If it has changed, threads look for what they can drop.
 static ENDED: AtomicU64 = AtomicU64::new(0);

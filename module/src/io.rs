@@ -67,6 +67,8 @@ pub(crate) struct Io {
     rerouted: Cell<bool>,
     /// The size of the body with which the module answered.
     answered: Cell<Option<u64>>,
+    /// A value for the filter state that is stored when the stream ends, with its key.
+    pub(crate) kept: RefCell<Option<(Vec<u8>, Vec<u8>)>>,
     /// The details of the last response that Envoy or one of its filters sent.
     pub(crate) reply_details: RefCell<Option<Vec<u8>>>,
 }
@@ -84,6 +86,7 @@ impl Io {
             continues: Cell::default(),
             rerouted: Cell::default(),
             answered: Cell::default(),
+            kept: RefCell::default(),
             reply_details: RefCell::default(),
         }
     }
@@ -225,7 +228,10 @@ impl Io {
 
     /// Records a response, which is sent when the hook has finished. Only the first one is.
     pub(crate) fn record_reply(&self, reply: Reply) {
-        self.reply.borrow_mut().get_or_insert(reply);
+        let mut recorded = self.reply.borrow_mut();
+        if recorded.is_none() {
+            *recorded = Some(reply);
+        }
     }
 
     /// Records that the held request continues when the hook has finished.
@@ -305,5 +311,107 @@ impl Io {
             // SAFETY: the stream is valid, Envoy copies the details, and nothing of the module is borrowed.
             unsafe { abi::envoy_dynamic_module_callback_http_filter_reset_stream(envoy, abi::LOCAL_RESET, details) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fake_envoy::Connection;
+
+    fn reply(status: u16) -> Reply {
+        let headers = vec![("cache-control", "no-store".to_owned())];
+        Reply { status, details: "callgate_x".to_owned(), headers, body: b"body".to_vec(), grpc_status: Some(7) }
+    }
+
+    #[test]
+    fn sends_nothing_before_the_hook_has_finished_and_only_one_response() {
+        let stream = Connection::default();
+        let io = Io::new(stream.pointer());
+        io.record_reply(reply(403));
+        io.record_reply(reply(500));
+        assert!(stream.0.sent.borrow().is_empty());
+        let recorded = io.take_reply().unwrap();
+        assert_eq!((recorded.status, io.take_reply()), (403, None));
+        io.send(&recorded);
+        io.send(&reply(500));
+        let sent = stream.0.sent.borrow().clone();
+        assert_eq!((sent.len(), sent[0].status, &*sent[0].details, &*sent[0].body), (1, 403, "callgate_x", "body"));
+        assert_eq!(
+            (io.answered(), io.reply_details.borrow().is_none()),
+            (Some(4), true),
+            "no hook of the module was called"
+        );
+
+        io.record_continue();
+        assert_eq!((io.take_continue(), io.take_continue(), stream.0.continued.get()), (true, false, 0));
+        io.resume();
+        assert_eq!(stream.0.continued.get(), 1);
+    }
+
+    #[test]
+    fn only_grpc_clients_get_a_grpc_status_and_no_body() {
+        for (lines, status, bytes) in [
+            (&[(":method", "POST"), ("content-type", "application/grpc")][..], Some("7"), 0),
+            (&[(":method", "POST"), ("content-type", "application/json")], None, 4),
+            (&[(":method", "HEAD")], None, 0),
+        ] {
+            let stream = Connection::default();
+            stream.set_headers(abi::REQUEST_HEADERS, lines);
+            let io = Io::new(stream.pointer());
+            io.send(&reply(403));
+            let sent = stream.0.sent.borrow();
+            let line = sent[0].headers.iter().find(|(name, _)| name == "grpc-status");
+            assert_eq!(line.map(|(_, value)| str::from_utf8(value).unwrap()), status, "{lines:?}");
+            assert_eq!(io.answered(), Some(bytes), "{lines:?}");
+        }
+    }
+
+    #[test]
+    fn replaces_adds_and_removes_headers() {
+        let stream = Connection::default();
+        stream.set_headers(abi::REQUEST_HEADERS, &[("a", "1"), ("b", "2"), ("a", "3")]);
+        let io = Io::new(stream.pointer());
+        let lines = || {
+            let headers = callgate::Headers::decode(io.serialized(abi::REQUEST_HEADERS).unwrap()).unwrap();
+            let lines =
+                headers.iter().map(|(name, value)| [name, value].map(|text| str::from_utf8(text).unwrap().to_owned()));
+            lines.map(|[name, value]| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+        };
+        io.clear_route();
+        assert_eq!(stream.0.routes.get(), 0, "nothing was changed");
+        io.set_header(abi::REQUEST_HEADERS, b"a", b"4").unwrap();
+        assert_eq!(lines(), "b=2 a=4");
+        io.add_header(abi::REQUEST_HEADERS, b"a", b"5").unwrap();
+        assert_eq!(lines(), "b=2 a=4 a=5");
+        io.set_header(abi::REQUEST_HEADERS, b"a", b"").unwrap();
+        io.add_header(abi::REQUEST_HEADERS, b"c", b"").unwrap();
+        assert_eq!(lines(), "b=2", "no line is left empty");
+        for (name, value) in [(b"b", &b"1\r\nx: y"[..]), (b"b", b"\0")] {
+            io.set_header(abi::REQUEST_HEADERS, name, value).unwrap_err();
+            io.add_header(abi::REQUEST_HEADERS, name, value).unwrap_err();
+        }
+        assert_eq!(lines(), "b=2");
+        io.clear_route();
+        io.clear_route();
+        assert_eq!(stream.0.routes.get(), 1, "the route is chosen again once");
+    }
+
+    #[test]
+    fn a_stream_that_has_ended_is_not_touched() {
+        let stream = Connection::default();
+        let io = Io::new(stream.pointer());
+        io.set_header(abi::REQUEST_HEADERS, b"a", b"1").unwrap();
+        io.end();
+        io.set_header(abi::REQUEST_HEADERS, b"a", b"2").unwrap_err();
+        io.serialized(abi::REQUEST_HEADERS).unwrap_err();
+        io.request_body(0, 1).unwrap_err();
+        io.send(&reply(403));
+        io.resume();
+        io.reset("x");
+        io.clear_route();
+        assert!(io.is_over() && stream.0.sent.borrow().is_empty());
+        assert_eq!([stream.0.continued.get(), stream.0.resets.get(), stream.0.routes.get()], [0; 3]);
+        assert_eq!(stream.header(abi::REQUEST_HEADERS, "a").as_deref(), Some("1"));
     }
 }

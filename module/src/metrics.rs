@@ -3,9 +3,9 @@
 //! Envoy accepts definitions only while it creates a configuration, so all metrics are defined then. Decisions are one metric with labels:
 //! Envoy shows a combination of labels from its first use on, as with the Wasm filter.
 //!
-//! Envoy 1.38 changes metrics only for a stream. Changes without a stream, such as the counts of fetched documents and those of a worker that
-//! drops a policy, wait for the next request of any configuration. All configurations define the same metrics, and Envoy keeps one value for
-//! each name.
+//! Envoy 1.38 changes metrics only for a stream. Changes without a stream, such as the counts of fetched documents and those of a worker
+//! that drops a policy, wait for the next request of any configuration. All configurations define the same metrics, and Envoy keeps one
+//! value for each name.
 #![expect(unsafe_code, reason = "Envoy's functions are foreign functions")]
 
 use std::sync::atomic::{AtomicBool, Ordering};

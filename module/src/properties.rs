@@ -3,6 +3,8 @@
 //! Envoy provides few attributes to modules. Sizes and durations are counted by the filter itself, and how a stream ended is concluded from
 //! what the filter saw. What cannot be known has no value, and records leave it out.
 
+use std::sync::OnceLock;
+
 use callgate::host::HostError;
 
 use crate::abi;
@@ -54,7 +56,7 @@ pub(crate) fn read(io: &Io, path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
         b"response\0code" => Ok(io.number(abi::RESPONSE_CODE)?.and_then(number)),
         b"response\0flags" => Ok(flags(io).and_then(number)),
         b"response\0code_details" => details(io),
-        name if !name.contains(&0) => io.filter_state(&[NAMESPACE, name].concat()),
+        name if !name.contains(&0) => own(io, &[NAMESPACE, name].concat()),
         _ => Ok(None),
     }
 }
@@ -64,7 +66,48 @@ pub(crate) fn set(io: &Io, path: &[u8], value: &[u8]) -> Result<(), HostError> {
     if path.contains(&0) {
         return Err(HostError { call: "http_set_filter_state_bytes", status: BAD_ARGUMENT });
     }
-    io.set_filter_state(&[NAMESPACE, path].concat(), value)
+    put(io, [NAMESPACE, path].concat(), value, replaces(io)?)
+}
+
+/// Stores a value now, or when the stream ends if Envoy stores only the first one.
+fn put(io: &Io, key: Vec<u8>, value: &[u8], replaces: bool) -> Result<(), HostError> {
+    if replaces {
+        return io.set_filter_state(&key, value);
+    }
+    // Only records are stored, under one key.
+    io.kept.replace(Some((key, value.to_vec())));
+    Ok(())
+}
+
+/// Stores the value that was kept until the stream ends. Envoy writes the access log after this.
+pub(crate) fn put_kept(io: &Io) -> Result<(), HostError> {
+    let kept = io.kept.take();
+    kept.map_or(Ok(()), |(key, value)| io.set_filter_state(&key, &value))
+}
+
+/// Returns a value that the module stored.
+fn own(io: &Io, key: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
+    let kept = io.kept.borrow().as_ref().filter(|(own, _)| own == key).map(|(_, value)| value.clone());
+    if kept.is_some() { Ok(kept) } else { io.filter_state(key) }
+}
+
+/// Returns whether Envoy lets the module replace a value of the filter state. Envoy had a check against that until April 2026, and with it
+/// the record that the access log prints could not get its outcome. The first stream finds out, with a key that nothing else uses.
+fn replaces(io: &Io) -> Result<bool, HostError> {
+    const PROBE: &[u8] = b"callgate.probe";
+    static REPLACES: OnceLock<bool> = OnceLock::new();
+    if let Some(replaces) = REPLACES.get() {
+        return Ok(*replaces);
+    }
+    io.set_filter_state(PROBE, b"1")?;
+    io.set_filter_state(PROBE, b"2")?;
+    let replaced = io.filter_state(PROBE)?.is_some_and(|value| value == b"2");
+    if !replaced {
+        log::info!(
+            "this Envoy does not replace values of the filter state, so each record is stored when its stream ends"
+        );
+    }
+    Ok(*REPLACES.get_or_init(|| replaced))
 }
 
 /// Encodes a number.
@@ -210,6 +253,23 @@ mod tests {
             assert_eq!(count(&io, b"response\0flags"), flags, "{details}");
             assert_eq!(read(&io, b"response\0code_details").unwrap().as_deref(), Some(details.as_bytes()));
         }
+    }
+
+    #[test]
+    fn a_value_that_cannot_be_replaced_is_stored_at_the_end() {
+        let stream = Connection::default();
+        let io = Io::new(stream.pointer());
+        for value in [&b"first"[..], b"last"] {
+            put(&io, b"wasm.callgate".to_vec(), value, false).unwrap();
+            assert_eq!(read(&io, b"callgate").unwrap().as_deref(), Some(value));
+            assert_eq!(stream.state("wasm.callgate"), None);
+        }
+        assert_eq!(read(&io, b"other").unwrap(), None);
+        put_kept(&io).unwrap();
+        assert_eq!(stream.state("wasm.callgate").as_deref(), Some("last"));
+        stream.set_state("wasm.callgate", "unchanged");
+        put_kept(&io).unwrap();
+        assert_eq!(read(&io, b"callgate").unwrap().as_deref(), Some(&b"unchanged"[..]), "it is stored once");
     }
 
     #[test]

@@ -11,6 +11,7 @@ use callgate::host::{HttpStream, StreamAction};
 use crate::config::Shared;
 use crate::host::Envoy;
 use crate::io::{Io, Reply};
+use crate::properties;
 use crate::timer::Alarm;
 use crate::worker::Worker;
 
@@ -131,6 +132,9 @@ impl Stream {
     pub(crate) fn complete(&self) {
         self.enter(HttpStream::on_log);
         self.alarm.take();
+        if let Err(error) = properties::put_kept(&self.io) {
+            log::error!("cannot store a record: {error}");
+        }
     }
 
     /// Ends the stream. Envoy's object must not be used any more.
@@ -185,7 +189,8 @@ impl Stream {
     /// Passes a hook about the response to the code for all gateways.
     fn response(&self, hook: impl FnOnce(&mut HttpStream<Envoy>) -> StreamAction) -> StreamAction {
         let Some(action) = self.enter(hook) else {
-            // The response of a stream that a defect ended is not forwarded. If the stream is used at this moment, this is the module's own.
+            // The response of a stream that a defect ended is not forwarded. If the stream is used at this moment, this response is the
+            // module's own.
             return if self.is_broken.get() { StreamAction::Pause } else { StreamAction::Continue };
         };
         if let Some(reply) = self.io.take_reply() {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
 
 use crate::abi::{self, CONTINUE, STOP_AND_BUFFER, STOP_ITERATION};
@@ -30,6 +31,7 @@ fn policy(name: &str) -> Value {
         "held_bodies": { "hold_timeout": "2s", "total_timeout": "9s" },
         "endpoints": [
             { "id": "health", "methods": ["GET"], "path": "/health", "effect": "read", "access": "public", "limits": ["visits"] },
+            { "id": "reports", "methods": ["GET"], "path": "/reports", "effect": "read", "scopes": "none" },
             { "id": "mcp", "methods": ["POST", "GET"], "path": "/mcp", "effect": "read", "scopes": "none",
               "rpc": { "protocol": "mcp", "revisions": ["2025-11-25"], "list": "reachable", "max_answer": "64KiB",
                        "tools": [{ "name": "look", "effect": "read", "scopes": ["look"] }] } },
@@ -225,34 +227,45 @@ fn a_stream_that_ends_while_it_waits_is_not_woken() {
 #[test]
 fn requests_wait_for_keys_that_the_main_thread_fetches() {
     let mut policy = policy("keys");
-    policy["issuers"]["corp"]["algorithms"] = json!(["ES256"]);
+    policy["issuers"]["corp"]["algorithms"] = json!(["Ed25519"]);
     policy["issuers"]["corp"]["keys"] =
         json!({ "remote": { "url": "https://idp.example.com/jwks", "cluster": "idp" } });
     let gateway = Gateway::new(&policy.to_string()).unwrap();
     assert_eq!(main_thread::count(), 1);
-    let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "k" });
-    let bearer = format!("Bearer {}.{}.{}", encode(&header), encode(&claims()), URL_SAFE_NO_PAD.encode([1; 64]));
-    let lines = [(":method", "GET"), (":path", "/mcp"), (":authority", "api.example.com"), ("authorization", &*bearer)];
-    let stream = gateway.connect(&lines);
-    assert_eq!(stream.request_headers(true), STOP_ITERATION);
-    assert!(stream.0.sent.borrow().is_empty(), "{:?}", stream.0.sent.borrow());
+    let key = SigningKey::from_bytes(&[1; 32]);
+    let signed = format!("{}.{}", encode(&json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "k" })), encode(&claims()));
+    let [valid, forged] = [key.sign(signed.as_bytes()).to_bytes(), key.sign(b"").to_bytes()].map(|signature| {
+        let bearer = format!("Bearer {signed}.{}", URL_SAFE_NO_PAD.encode(signature));
+        let [method, _, authority] = HEALTH;
+        let stream = gateway.connect(&[method, (":path", "/reports"), authority, ("authorization", &bearer)]);
+        assert_eq!(stream.request_headers(true), STOP_ITERATION);
+        assert!(details(&stream).is_empty());
+        stream
+    });
+    valid.0.fails_at_once.set(true);
 
     // The worker asks the main thread for the keys at once.
     assert_eq!(gateway.envoy.events.next(), Some(0));
     gateway.tick();
     assert_eq!(*gateway.envoy.calls.lock().unwrap(), ["idp /jwks"]);
-    let keys = r#"{"keys":[{"kid":"k","kty":"EC","crv":"P-256","alg":"ES256",
-        "x":"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU","y":"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0"}]}"#;
-    let (first, last) = keys.split_at(50);
+    let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
+    let keys = json!({ "keys": [{ "kid": "k", "kty": "OKP", "crv": "Ed25519", "x": x }] }).to_string();
+    let (first, last) = keys.split_at(20);
     gateway.answer_call(1, &[(":status", "200"), ("content-type", "application/json")], &[first, last]);
-    while stream.0.sent.borrow().is_empty() {
-        stream.wake(stream.next_event().unwrap());
+    while valid.0.continued.get() == 0 || details(&forged).is_empty() {
+        for stream in [&valid, &forged] {
+            if stream.0.continued.get() == 0 && details(stream).is_empty() {
+                stream.wake(stream.next_event().unwrap());
+            }
+        }
     }
-    // The keys have arrived: this is not their signature.
-    assert_eq!(details(&stream), [(401, "callgate_token_signature".to_owned())]);
-    stream.end();
-    // The main thread's counts are shown with the next request.
-    gateway.connect(&HEALTH).request_headers(true);
+    assert_eq!((details(&valid), valid.0.continued.get()), (Vec::new(), 1));
+    assert_eq!(valid.header(abi::REQUEST_HEADERS, "x-callgate-agent").as_deref(), Some("a"));
+    assert_eq!((details(&forged), forged.0.continued.get()), (vec![(401, "callgate_token_signature".to_owned())], 0));
+    for stream in [valid, forged] {
+        stream.end();
+        assert_eq!((stream.schedulers(), stream.record()["outcome"].is_object()), ((1, 1), true));
+    }
     gateway.end();
     assert_eq!(main_thread::count(), 0);
 }

@@ -1,8 +1,8 @@
 //! Wakes streams and configurations: Envoy gives modules no timer.
 //!
 //! One thread of the process passes events to Envoy's schedulers, which run the hooks `scheduled` on the right thread. It starts with the
-//! first alarm and never ends. Without alarms it sleeps. Each owner has at most one alarm that is set, so their number is bounded by the number
-//! of streams that wait.
+//! first alarm and never ends. Without alarms it sleeps. Each owner has at most one alarm that is set, so their number is bounded by the
+//! number of streams that wait.
 #![expect(unsafe_code, reason = "Envoy's functions are foreign functions")]
 
 use std::collections::BTreeMap;
@@ -193,7 +193,7 @@ impl Timer {
     fn start(&'static self) -> io::Result<MutexGuard<'static, Queue>> {
         let mut queue = self.queue();
         if !queue.is_started {
-            thread::Builder::new().name("callgate".into()).spawn(|| self.run())?;
+            thread::Builder::new().name("callgate".into()).spawn(move || self.run())?;
             queue.is_started = true;
         }
         Ok(queue)
