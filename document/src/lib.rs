@@ -217,7 +217,7 @@ pub struct Document {
     pub held_bodies: HeldBodies,
     /// `after_headers` if the gateway forwards a request's headers before its body has arrived. The upstream may then see the headers of
     /// a request whose body does not match its digest; it sees nothing of the body before the digest is verified. Some gateways
-    /// require this setting (`istio`, `envoy-gateway`, `higress`, `kong`); `envoy` does not. Under `observe`, a body that does
+    /// require this setting (`istio`, `envoy-gateway`, `higress`, `kong`); `envoy` and `envoy-module` do not. Under `observe`, a body that does
     /// not match is forwarded, and the header that reports an observed denial is too late: only the record reports the mismatch.
     #[serde(default)]
     pub body_check: Option<BodyCheck>,

@@ -144,7 +144,7 @@ fn each_gateway_names_servers_in_its_own_way() {
         let keys = remote(crate::testing::with(json!({ "cluster": null }), location));
         errors(&[("/gateway", json!(gateway)), ("/tables", json!({ "key": { "env": "K" } })), (KEYS, keys)])
     };
-    for gateway in ["envoy", "istio", "envoy-gateway", "higress"] {
+    for gateway in ["envoy", "envoy-module", "istio", "envoy-gateway", "higress"] {
         assert!(of(gateway, json!({ "cluster": "idp" })).is_empty(), "{gateway}");
     }
     assert!(of("kong", json!({ "address": "idp.example.com:443" })).is_empty());

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::super::tests::{compile, signed, with};
 use super::{Numbers, must_accept};
 
-const ALL: [&str; 6] = ["envoy", "istio", "envoy-gateway", "higress", "kong", "portable"];
+const ALL: [&str; 7] = ["envoy", "envoy-module", "istio", "envoy-gateway", "higress", "kong", "portable"];
 
 type Changes = Vec<(&'static str, Value)>;
 
