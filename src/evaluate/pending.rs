@@ -36,7 +36,7 @@ enum Waiting<'a> {
     Body(BodyWait<'a>),
     Keys {
         facts: Box<Facts<'a>>,
-        wait: KeyWait,
+        wait: Box<KeyWait>,
         /// Whether the body that arrived meanwhile exceeds the bytes that may be held.
         is_full: bool,
     },
@@ -47,7 +47,7 @@ enum Waiting<'a> {
 struct BodyWait<'a> {
     head: Head<'a>,
     observing: bool,
-    body: AwaitedBody,
+    body: Box<AwaitedBody>,
     /// Whether the body took too long and that was only observed.
     overdue: bool,
 }
@@ -97,11 +97,11 @@ impl<'a> Pending<'a> {
         Self(Box::new(Waiting::Body(BodyWait { head, observing, body, overdue: false })))
     }
 
-    pub(super) fn forwarded(allow: Allow<'a>, observing: bool, body: AwaitedBody) -> Self {
+    pub(super) fn forwarded(allow: Allow<'a>, observing: bool, body: Box<AwaitedBody>) -> Self {
         Self(Box::new(Waiting::Body(BodyWait { head: Head::Forwarded(allow), observing, body, overdue: false })))
     }
 
-    pub(super) fn for_keys(facts: Box<Facts<'a>>, wait: KeyWait) -> Self {
+    pub(super) fn for_keys(facts: Box<Facts<'a>>, wait: Box<KeyWait>) -> Self {
         Self(Box::new(Waiting::Keys { facts, wait, is_full: false }))
     }
 
@@ -194,7 +194,7 @@ impl<'a> Pending<'a> {
 
     /// Returns the request and its wait for keys, and whether its body exceeds the bytes that may be held. `None` if it waits for its
     /// body.
-    pub(super) fn into_key_wait(self) -> Result<(Box<Facts<'a>>, KeyWait, bool), Self> {
+    pub(super) fn into_key_wait(self) -> Result<(Box<Facts<'a>>, Box<KeyWait>, bool), Self> {
         match *self.0 {
             Waiting::Keys { facts, wait, is_full } => Ok((facts, wait, is_full)),
             body @ Waiting::Body(_) => Err(Self(Box::new(body))),
@@ -218,7 +218,7 @@ impl<'a> Pending<'a> {
             Waiting::Keys { facts, wait, .. } => return without_keys(at(facts, Some(now)), &wait),
         };
         match head {
-            Head::Forwarded(allow) => check_body(allow, body, observing, overdue, context.trace),
+            Head::Forwarded(allow) => check_body(allow, *body, observing, overdue, context.trace),
             Head::Held { mut facts, expected, form, caller, denied_at } => {
                 if overdue {
                     note_overdue(&mut facts);
