@@ -98,7 +98,7 @@ impl<'a> Evaluation<'a, '_> {
 
     /// Reserves memory for the bytes of the request that are known so far. Returns `None` if there is no room and the denial is
     /// only observed; such a request is forwarded without being held.
-    pub(super) fn hold(&mut self, awaited: Awaited) -> Result<Option<AwaitedBody>, Denied> {
+    pub(super) fn hold(&mut self, awaited: Awaited) -> Result<Option<Box<AwaitedBody>>, Denied> {
         let Facts { policy, request, .. } = &self.facts;
         let headers = request.headers.bytes();
         let announced = self.facts.head.length().unwrap_or_default();
@@ -111,7 +111,7 @@ impl<'a> Evaluation<'a, '_> {
             self.record_check(Check::Body, body_rule(Some(&full)), Err::<(), _>(full), |()| CheckDetails::new())?;
             return Ok(None);
         };
-        Ok(Some(AwaitedBody::new(awaited, reservation, headers)))
+        Ok(Some(Box::new(AwaitedBody::new(awaited, reservation, headers))))
     }
 
     /// Prepares to check the body after the headers are forwarded. If the gateway does not report the end of a request, the
@@ -140,7 +140,7 @@ impl<'a> Evaluation<'a, '_> {
         let matters = policy.features.body == BodyCheck::Late && !policy.features.tells_end && request.end_of_stream;
         if matters && (signed || untyped) && self.awaited.is_none() {
             let nothing = Awaited::Nothing(Reason::BodyLengthMissing);
-            self.awaited = Some(AwaitedBody::new(nothing, None, 0));
+            self.awaited = Some(Box::new(AwaitedBody::new(nothing, None, 0)));
         }
     }
 

@@ -69,7 +69,9 @@ impl<'a> Evaluation<'a, '_> {
             Err(refusal) if refusal.awaits_keys => Err(self.await_keys(refusal)?),
             other => {
                 // What was reserved for the wait is free again before the body is held.
-                self.waited = self.waited.take().filter(|wait| wait.needs == Needs::Revocations);
+                if self.waited.as_ref().is_some_and(|wait| wait.needs != Needs::Revocations) {
+                    self.waited = None;
+                }
                 other
             }
         };

@@ -389,14 +389,14 @@ impl Engine {
             self.open()?;
         }
         let state = self.state.get().and_then(Option::as_ref);
-        let Services { verifier, clock, held, waiting, .. } = &self.services;
+        let Services { verifier, clock, held, .. } = &self.services;
         Ok(run(Context {
             verifier: &**verifier,
             cache: &mut tokens,
             recent: &self.recent,
             shared: state.map(|state| state.shared(&**clock)),
             replay: state.and_then(SharedState::replay),
-            documents: self.documents.as_ref().map(|all| DocumentUse { all, clock: &**clock, waiting }),
+            documents: self.documents.as_ref().map(|all| DocumentUse { all, services: &self.services }),
             newest: self.newest.as_ref(),
             held: held.as_ref(),
             trace,

@@ -64,10 +64,10 @@ impl Evaluation<'_, '_> {
     /// Decides what happens to a token that newer keys could verify. Ends the evaluation if the request waits for them.
     pub(super) fn await_keys(&mut self, refusal: Refusal) -> Result<Refusal, Denied> {
         let Some(issuer) = refusal.issuer.filter(|_| refusal.awaits_keys) else { return Ok(refusal) };
-        let Some(DocumentUse { all: documents, clock, .. }) = self.context.documents else {
+        let Some(DocumentUse { all: documents, services }) = self.context.documents else {
             return Ok(self.unavailable(refusal, RETRY_AFTER));
         };
-        let Ok(now) = clock.monotonic() else { return Ok(Refusal { reason: Reason::HostError, ..refusal }) };
+        let Ok(now) = services.clock.monotonic() else { return Ok(Refusal { reason: Reason::HostError, ..refusal }) };
         let waited = self.waited.take();
         let policy = self.facts.policy;
         let holds = policy.features.fetching == Fetching::Held && !self.observing && self.context.trace.is_none();
@@ -99,8 +99,8 @@ impl Evaluation<'_, '_> {
     pub(super) fn await_revocations(&mut self) -> Result<(), Denied> {
         let waited = self.waited.take();
         let policy = self.facts.policy;
-        let found = self.context.documents.and_then(|DocumentUse { all, clock, .. }| {
-            let (documents, now) = (all.try_borrow().ok()?, clock.monotonic().ok()?);
+        let found = self.context.documents.and_then(|DocumentUse { all, services }| {
+            let (documents, now) = (all.try_borrow().ok()?, services.clock.monotonic().ok()?);
             Some((documents.list_prospect(policy, now), now))
         });
         let holds = policy.features.fetching == Fetching::Held && !self.observing && self.context.trace.is_none();
@@ -124,19 +124,19 @@ impl Evaluation<'_, '_> {
 
     /// Takes a place among the waiting requests, and reserves memory for the bytes of the request that are known so far. `None` if
     /// there is no room.
-    fn enter(&self, needs: Needs, arrived: Monotonic, waited: Option<KeyWait>) -> Option<KeyWait> {
+    fn enter(&self, needs: Needs, arrived: Monotonic, waited: Option<Box<KeyWait>>) -> Option<Box<KeyWait>> {
         let Facts { policy, request, head, .. } = &self.facts;
-        let DocumentUse { all, waiting, .. } = self.context.documents?;
+        let DocumentUse { all, services } = self.context.documents?;
         let progress = all.try_borrow().ok()?.progress(policy, needs);
         if let Some(wait) = waited {
-            return Some(KeyWait { needs, progress, ..wait });
+            return Some(Box::new(KeyWait { needs, progress, ..*wait }));
         }
         let headers = request.headers.bytes();
         let bytes = headers.saturating_add(head.length().unwrap_or_default());
         let reserve = |held: &HeldBytes| held.reserve(None, request.source, policy.held_bodies.shares, bytes);
         let reservation = self.context.held.map(reserve).transpose().ok()?;
-        let place = waiting.enter(request.source)?;
-        Some(KeyWait { needs, arrived, progress, _place: place, reservation, headers })
+        let place = services.waiting.enter(request.source)?;
+        Some(Box::new(KeyWait { needs, arrived, progress, _place: place, reservation, headers }))
     }
 
     fn unavailable(&mut self, refusal: Refusal, seconds: u64) -> Refusal {

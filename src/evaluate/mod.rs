@@ -16,11 +16,11 @@ use crate::identity::crypto::VerifySignature;
 use crate::identity::token::TokenCache;
 use crate::policy::{Access, BodyCheck, Endpoint, Policy};
 use crate::quota::held::HeldBytes;
-use crate::quota::{LimitBatch, Recent, WaitingRequests};
+use crate::quota::{LimitBatch, Recent};
 use crate::reason::Reason;
 use crate::replay::Table;
 use crate::request::incoming::Request;
-use crate::state::{Clock, Shared};
+use crate::state::Shared;
 
 mod api_key;
 mod authorize;
@@ -99,10 +99,8 @@ pub(crate) struct Context<'c> {
 #[derive(Clone, Copy)]
 pub(crate) struct DocumentUse<'c> {
     all: &'c RefCell<Documents>,
-    /// The clock for their ages.
-    clock: &'c dyn Clock,
-    /// The requests of this worker that wait for documents.
-    waiting: &'c WaitingRequests,
+    /// The clock for their ages, and the requests of this worker that wait for documents.
+    services: &'c Services,
 }
 
 /// Evaluates the headers of a request, and decides the request if they are sufficient. `waited` is its wait for keys, if it was
@@ -110,7 +108,7 @@ pub(crate) struct DocumentUse<'c> {
 fn evaluate<'a>(
     policy: &'a Policy,
     request: Request<'a>,
-    waited: Option<KeyWait>,
+    waited: Option<Box<KeyWait>>,
     context: Context<'_>,
 ) -> Outcome<'a> {
     let mut facts = Box::new(Facts::new(policy, request));
@@ -166,7 +164,7 @@ enum Progress<'a> {
 /// An evaluation that needs the body, with the results of the checks that need only the headers.
 #[derive(Debug)]
 struct HeldEvaluation<'a> {
-    body: AwaitedBody,
+    body: Box<AwaitedBody>,
     expected: ExpectedContent<'a>,
     form: FormEvidence,
     caller: CallerEvidence,
@@ -179,19 +177,20 @@ struct Denied;
 /// What a check found, as pairs of a name and a value.
 type CheckDetails = Vec<(&'static str, String)>;
 
+/// The state of an evaluation. What few requests have is boxed, because the others would copy the space for it.
 struct Evaluation<'a, 'c> {
     facts: &'c mut Facts<'a>,
     context: Context<'c>,
     /// Whether denials from here on are only recorded.
     observing: bool,
     /// The body to expect, if the headers are forwarded before it arrives.
-    awaited: Option<AwaitedBody>,
+    awaited: Option<Box<AwaitedBody>>,
     /// The limits that were charged. They are refunded if a later check denies the request.
     charged: Option<LimitBatch<'a, 'c>>,
     /// The wait for keys before this evaluation.
-    waited: Option<KeyWait>,
+    waited: Option<Box<KeyWait>>,
     /// The wait for keys that ends this evaluation.
-    key_wait: Option<KeyWait>,
+    key_wait: Option<Box<KeyWait>>,
     /// The facts at the time of the denial. Set if an explanation evaluates the remaining checks after it.
     denied_at: Option<Box<Facts<'a>>>,
 }
@@ -225,7 +224,8 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             let escapes = self.preflight()?;
             return Ok(Progress::Ended(escapes.map(Grant::Preflight)));
         }
-        let found = self.look_up();
+        let found = self.find();
+        self.look_up(found.as_ref());
         let access = self.facts.endpoint.map_or(Access::Known, |endpoint| endpoint.access);
         self.authenticate(access)?;
         let revocation = self.revocation()?;
@@ -306,18 +306,22 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         Ok(FinalEvidence { replay: self.reserve(tickets)?, limits })
     }
 
+    /// 3. Finds the template that the path matches.
+    fn find(&self) -> Option<Found<'a, 'a>> {
+        let Facts { policy, host, path, .. } = &self.facts;
+        let table: &'a allowlist::Table = policy.table(host.as_ref()?.as_str())?;
+        table.find(path.as_ref()?)
+    }
+
     /// 3. Finds the endpoint. Its settings apply to later checks. Whether it exists is answered only after authentication.
-    fn look_up(&mut self) -> Option<Found<'a, 'a>> {
-        let Facts { policy, method, host, path, .. } = &self.facts;
-        let table: Option<&'a allowlist::Table> = host.as_ref().and_then(|host| policy.table(host.as_str()));
-        let found = table.zip(path.as_ref()).and_then(|(table, path)| table.find(path));
-        let endpoint = found.as_ref().zip(*method).and_then(|(found, method)| {
+    fn look_up(&mut self, found: Option<&Found<'a, 'a>>) {
+        let Facts { policy, method, .. } = &self.facts;
+        let endpoint = found.zip(*method).and_then(|(found, method)| {
             let candidates = found.endpoints().iter().filter_map(|index| policy.endpoints.list.get(*index as usize));
             candidates.into_iter().find(|endpoint| endpoint.methods.iter().any(|own| **own == *method.as_str()))
         });
         self.facts.endpoint = endpoint;
         self.observing |= endpoint.is_some_and(|endpoint| endpoint.observe);
-        found
     }
 }
 

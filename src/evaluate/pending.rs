@@ -37,7 +37,7 @@ enum Waiting<'a> {
     Body(BodyWait<'a>),
     Keys {
         facts: Box<Facts<'a>>,
-        wait: KeyWait,
+        wait: Box<KeyWait>,
         /// Whether the body that arrived meanwhile exceeds the bytes that may be held.
         is_full: bool,
     },
@@ -48,7 +48,7 @@ enum Waiting<'a> {
 struct BodyWait<'a> {
     head: Head<'a>,
     observing: bool,
-    body: AwaitedBody,
+    body: Box<AwaitedBody>,
     /// Whether the body took too long and that was only observed.
     overdue: bool,
 }
@@ -98,11 +98,11 @@ impl<'a> Pending<'a> {
         Self(Box::new(Waiting::Body(BodyWait { head, observing, body, overdue: false })))
     }
 
-    pub(super) fn forwarded(allow: Allow<'a>, observing: bool, body: AwaitedBody) -> Self {
+    pub(super) fn forwarded(allow: Allow<'a>, observing: bool, body: Box<AwaitedBody>) -> Self {
         Self(Box::new(Waiting::Body(BodyWait { head: Head::Forwarded(allow), observing, body, overdue: false })))
     }
 
-    pub(super) fn for_keys(facts: Box<Facts<'a>>, wait: KeyWait) -> Self {
+    pub(super) fn for_keys(facts: Box<Facts<'a>>, wait: Box<KeyWait>) -> Self {
         Self(Box::new(Waiting::Keys { facts, wait, is_full: false }))
     }
 
@@ -195,7 +195,7 @@ impl<'a> Pending<'a> {
 
     /// Returns the request and its wait for keys, and whether its body exceeds the bytes that may be held. `None` if it waits for its
     /// body.
-    pub(super) fn into_key_wait(self) -> Result<(Box<Facts<'a>>, KeyWait, bool), Self> {
+    pub(super) fn into_key_wait(self) -> Result<(Box<Facts<'a>>, Box<KeyWait>, bool), Self> {
         match *self.0 {
             Waiting::Keys { facts, wait, is_full } => Ok((facts, wait, is_full)),
             body @ Waiting::Body(_) => Err(Self(Box::new(body))),
@@ -220,7 +220,7 @@ impl<'a> Pending<'a> {
         };
         match head {
             Head::Forwarded(allow) => {
-                let late = LateBody { body, observing, overdue, now };
+                let late = LateBody { body: *body, observing, overdue, now };
                 check_body(allow, late, context)
             }
             Head::Held { mut facts, expected, form, caller, denied_at } => {

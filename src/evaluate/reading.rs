@@ -7,7 +7,6 @@ use crate::decision::trace::Check;
 use crate::decision::{Facts, Rule};
 use crate::document::Overrides;
 use crate::reason::Reason;
-use crate::request::head::Head;
 use crate::request::headers::name_reads_as;
 use crate::request::{CanonicalPath, Host, Method, Query, split_target};
 
@@ -17,9 +16,8 @@ impl Evaluation<'_, '_> {
         let policy = self.facts.policy;
         let mut refusals = Vec::new();
         let headers = self.facts.request.headers;
-        self.facts.head = Head::read(headers, &policy.prefix, policy.overrides, &policy.override_headers, |reason| {
-            refusals.push(reason)
-        });
+        let (prefix, added) = (&policy.prefix, &policy.override_headers);
+        self.facts.head.fill(headers, prefix, policy.overrides, added, |reason| refusals.push(reason));
         // Headers with forwarded claims are the gate's own, so a client's are handled like those with its prefix.
         for claim in &policy.claims {
             let lines = headers.as_long_as(claim.header.as_bytes());

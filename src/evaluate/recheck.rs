@@ -49,11 +49,16 @@ pub struct Recheck {
 }
 
 impl Allow<'_> {
+    /// Returns whether the credentials are checked again while data flows.
+    pub(crate) fn is_rechecked(&self) -> bool {
+        self.facts.endpoint.is_some_and(|endpoint| endpoint.rechecks) && !self.facts.is_observed()
+    }
+
     /// Returns what is checked again while data flows, if the endpoint has `streams: recheck` and denials of the request are enforced.
     #[must_use]
     pub fn recheck(&self) -> Option<Recheck> {
         let facts = &*self.facts;
-        let endpoint = facts.endpoint.filter(|endpoint| endpoint.rechecks && !facts.is_observed())?;
+        let endpoint = facts.endpoint.filter(|_| self.is_rechecked())?;
         let Presented { token, keys, agent, prior } = Presented::of(facts);
         let signed_with = facts.signature.as_ref().and_then(|signature| signature.key.not_after);
         let ends = [

@@ -20,8 +20,8 @@ pub(super) struct Output {
     pub(super) dpop_nonce: Option<String>,
     /// What the caller sees of the lists in the response, if they are filtered.
     pub(super) lists: Option<ListRules>,
-    /// The stream, if its credential is checked again while data flows.
-    pub(super) open: Option<OpenStream>,
+    /// The stream, if its credential is checked again while data flows. It is boxed because the others should not reserve space for it.
+    pub(super) open: Option<Box<OpenStream>>,
     /// Whether the filter answered the request. A second answer is undefined behavior in Envoy, and nothing may be forwarded
     /// after an answer.
     pub(super) answered: bool,

@@ -41,13 +41,20 @@ impl OpenStream {
     ///
     /// # Errors
     /// [`Failure::Unchecked`] if the gateway does not show the data of such streams to the filter.
-    pub(super) fn new<H: Host>(allow: &Allow<'_>, gate: &Gate<H>) -> Result<Option<Self>, Failure> {
+    #[inline]
+    pub(super) fn new<H: Host>(allow: &Allow<'_>, gate: &Gate<H>) -> Result<Option<Box<Self>>, Failure> {
+        if allow.is_rechecked() { Self::begin(allow, gate) } else { Ok(None) }
+    }
+
+    /// Not inlined, because most endpoints do not check open streams.
+    #[inline(never)]
+    fn begin<H: Host>(allow: &Allow<'_>, gate: &Gate<H>) -> Result<Option<Box<Self>>, Failure> {
         let Some(recheck) = allow.recheck() else { return Ok(None) };
         if gate.unchecked.get() {
             return Err(Failure::Unchecked);
         }
         let (id, checked) = (allow.facts.request.id, allow.facts.request.now);
-        Ok(Some(Self { recheck, id, checked, responding: false, awaits_body: false, ended: None }))
+        Ok(Some(Box::new(Self { recheck, id, checked, responding: false, awaits_body: false, ended: None })))
     }
 
     /// Notes that a response begins. If the stream has ended, it is Callgate's own.

@@ -165,7 +165,7 @@ impl<H: Host> HttpStream<H> {
                 }
             });
         }
-        let open = self.output.open.as_ref();
+        let open = self.output.open.as_deref();
         if let Some(open) = open.filter(|_| !self.output.answered) {
             open.on_log(&self.host, gate);
         }

@@ -89,18 +89,33 @@ impl<'a> Lines<'a> {
 }
 
 impl<'a> Head<'a> {
-    /// Reads the lines in one pass. Each ambiguity is reported to `refuse`, in the order of the lines. The result is complete even then,
-    /// for an evaluation in observe mode.
-    ///
-    /// `added` lists the override headers that the policy adds to the [known ones](OVERRIDE_HEADERS).
+    /// Returns the head of these lines, as [`fill`](Self::fill) reads it.
+    #[cfg(all(any(test, feature = "testing"), not(target_arch = "wasm32")))]
     pub(crate) fn read(
         headers: &'a Headers,
         prefix: &str,
         overrides: Overrides,
         added: &[Box<str>],
-        mut refuse: impl FnMut(Reason),
+        refuse: impl FnMut(Reason),
     ) -> Self {
         let mut head = Self::default();
+        head.fill(headers, prefix, overrides, added, refuse);
+        head
+    }
+
+    /// Reads the lines in one pass, into an empty head where it is, because a head is large to move. Each ambiguity is reported to
+    /// `refuse`, in the order of the lines. The result is complete even then, for an evaluation in observe mode.
+    ///
+    /// `added` lists the override headers that the policy adds to the [known ones](OVERRIDE_HEADERS).
+    pub(crate) fn fill(
+        &mut self,
+        headers: &'a Headers,
+        prefix: &str,
+        overrides: Overrides,
+        added: &[Box<str>],
+        mut refuse: impl FnMut(Reason),
+    ) {
+        let head = self;
         let (mut authority, mut host, mut authorization) = (Lines::default(), Lines::default(), Lines::default());
         let mut content_length = Lines::default();
         for (name, value) in headers.iter() {
@@ -158,7 +173,6 @@ impl<'a> Head<'a> {
         head.host_in_line = authority.count == 0;
         head.authorization = authorization;
         head.content_length = content_length.first;
-        head
     }
 }
 

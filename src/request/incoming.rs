@@ -83,7 +83,10 @@ impl Serialize for Source {
 }
 
 /// Identifies one decision: in the record, in `instance` of the response and in the header to the upstream.
+///
+/// It is aligned to 8 bytes, because memory with the alignment of `u128` takes the allocator in Wasm several times as many instructions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(C, packed(8))]
 pub struct DecisionId(pub u128);
 
 impl fmt::Display for DecisionId {
@@ -109,6 +112,12 @@ impl DecisionId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn requests_are_aligned_to_eight_bytes() {
+        assert_eq!(align_of::<DecisionId>(), 8);
+        assert_eq!(align_of::<Request<'_>>(), 8);
+    }
 
     #[test]
     fn parses_source_addresses_without_the_port() {
