@@ -5,4 +5,5 @@
 pub(crate) mod ascii;
 pub(crate) mod hash;
 pub mod monotonic;
+pub(crate) mod sort;
 pub mod time;
