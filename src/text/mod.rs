@@ -1,4 +1,4 @@
-//! Processing of bytes and times with few instructions, for the hot path.
+//! Processing of bytes and times with few instructions, for the hot path, and sorting with little code.
 //!
 //! This module does not interpret the bytes.
 
