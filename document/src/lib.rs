@@ -38,6 +38,7 @@ pub mod scalar;
 pub mod schema;
 mod signature;
 mod signing_key;
+mod strict;
 mod tenants;
 mod tls;
 

@@ -1,6 +1,9 @@
 //! Reads a document from JSON.
 
+use serde::Deserialize as _;
+
 use super::position::place_at;
+use super::strict::Strict;
 use super::{Document, Finding, renamed};
 
 impl Document {
@@ -9,7 +12,9 @@ impl Document {
     /// # Errors
     /// Returns the first error in its structure, at its place.
     pub fn from_line(json: &[u8]) -> Result<Self, Finding> {
-        serde_json::from_slice(json).map_err(|error| {
+        let mut deserializer = serde_json::Deserializer::from_slice(json);
+        let read = Self::deserialize(Strict(&mut deserializer));
+        read.and_then(|document| deserializer.end().map(|()| document)).map_err(|error| {
             // The text has only one line, so the column is the offset.
             Finding { place: place_at(json, error.column()), message: structural(&error) }
         })

@@ -8,6 +8,7 @@ use super::template::Segment;
 use super::{Kind, Template};
 use crate::document::FormatSuffixes;
 use crate::request::percent;
+use crate::text::sort;
 
 /// The maximum number of variables with a fixed beginning or end at one node, because a lookup tries each of them.
 const MAX_AFFIXED: usize = 64;
@@ -16,7 +17,7 @@ const MAX_AFFIXED: usize = 64;
 type Sorted<'s, 'a> = &'s [(u32, &'a Template)];
 
 pub(super) fn build(mut endpoints: Vec<(u32, &Template)>, suffixes: FormatSuffixes) -> Result<Built, Vec<Remark>> {
-    endpoints.sort_unstable_by(|(a, one), (b, other)| one.segments().cmp(other.segments()).then(a.cmp(b)));
+    sort::sort_by(&mut endpoints, |(a, one), (b, other)| one.segments().cmp(other.segments()).then(a.cmp(b)).is_lt());
     let mut errors = Vec::new();
     let rejects_suffixes = suffixes == FormatSuffixes::Reject;
     let table = Table { root: place(&endpoints, 0, rejects_suffixes, &mut errors) };
@@ -24,7 +25,7 @@ pub(super) fn build(mut endpoints: Vec<(u32, &Template)>, suffixes: FormatSuffix
         let warnings = Shadows::new(&endpoints).find(&table);
         Ok(Built { table, warnings })
     } else {
-        errors.sort_unstable_by_key(|remark| remark.endpoint);
+        sort::sort_by_key(&mut errors, |remark| remark.endpoint);
         Err(errors)
     }
 }
@@ -48,7 +49,7 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, rejects_suffixes: bool, er
             }
         }
     }
-    node.fixed.sort_unstable_by_key(|fixed| fixed.hash);
+    sort::sort_by_key(&mut node.fixed, |fixed| fixed.hash);
     check_variables(&variables, errors);
     for (shape, through) in variables {
         let child = place(through, depth + 1, rejects_suffixes, errors);
@@ -59,7 +60,7 @@ fn place<'a>(endpoints: Sorted<'_, 'a>, depth: usize, rejects_suffixes: bool, er
             node.affixed.push(Affixed { beginning: beginning.into(), kind, end: end.into(), child });
         }
     }
-    node.affixed.sort_unstable_by_key(|affixed| std::cmp::Reverse(affixed.shape().fixed_length()));
+    sort::sort_by_key(&mut node.affixed, |affixed| std::cmp::Reverse(affixed.shape().fixed_length()));
     if let (Some(plain), Some(&endpoint)) = (&node.plain, node.rest.first())
         && plain.kind == Kind::Text
     {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use super::shape::Shape;
 use super::table::{Node, Remark, Step, Table};
 use super::{Kind, Template};
+use crate::text::sort;
 
 /// The maximum number of siblings in a warning.
 const NAMED: usize = 3;
@@ -32,7 +33,7 @@ impl<'a> Shadows<'a> {
 
     pub(super) fn find(mut self, table: &Table) -> Vec<Remark> {
         self.visit(&table.root, 1);
-        self.warnings.sort_unstable_by_key(|remark| remark.endpoint);
+        sort::sort_by_key(&mut self.warnings, |remark| remark.endpoint);
         self.warnings
     }
 
@@ -72,7 +73,7 @@ impl<'a> Shadows<'a> {
         }
         for (endpoint, siblings) in left_out {
             let mut beginnings: Vec<_> = siblings.iter().filter_map(|node| self.beginning(node, number)).collect();
-            beginnings.sort_unstable();
+            sort::sort(&mut beginnings);
             let more = match beginnings.len().saturating_sub(NAMED) {
                 0 => String::new(),
                 more => format!(" and {more} more"),

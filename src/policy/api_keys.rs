@@ -10,6 +10,7 @@ use crate::document::{self, Authenticate};
 use crate::document::{Findings, Place};
 use crate::identity::api_key::{ApiKeys, KeyPlace};
 use crate::request::headers::name_reads_as;
+use crate::text::sort;
 use crate::text::time::Timestamp;
 
 /// The maximum length of the header's name and the lengths of a prefix, in bytes.
@@ -94,7 +95,7 @@ impl ApiKeys {
     /// Warns about each key that has expired or expires soon.
     pub(super) fn warn_at(&self, agents: &Agents, now: Timestamp, findings: &mut Findings) {
         let mut keys: Vec<_> = self.iter().collect();
-        keys.sort_unstable_by_key(|key| (key.agent, key.index));
+        sort::sort_by_key(&mut keys, |key| (key.agent, key.index));
         for key in keys {
             let Some(agent) = agents.get(key.agent) else { continue };
             let place = Place::root().field("agents").field(&agent.name).field("api_keys").index(key.index as usize);

@@ -1,7 +1,5 @@
 //! Compiles what differs between the callers of a limit: values of the caller in its key, tiers, and the numbers of single agents.
 
-use std::collections::BTreeSet;
-
 use serde_json::Value;
 
 use super::limits::gcra;
@@ -12,6 +10,7 @@ use crate::document::{Findings, Place};
 use crate::identity::token::ClaimName;
 use crate::quota::{KeyValue, Limit, Numbers, NumbersIndex, Varied, policy_member};
 use crate::text::hash::PolicyMap;
+use crate::text::sort;
 
 /// The maximum number of values of the caller in one key. Each is hashed for every request.
 const MOST_VALUES: usize = 2;
@@ -33,8 +32,8 @@ impl<'d> Reference<'d> {
                 Err(fault) => fault.to_string(),
             },
             Some(("agent", name)) => {
-                let names: BTreeSet<&str> =
-                    document.agents.values().flat_map(|agent| agent.attributes.keys()).map(String::as_str).collect();
+                let names =
+                    sort::set(document.agents.values().flat_map(|agent| agent.attributes.keys()).map(String::as_str));
                 if names.contains(name) {
                     return Some(Self::Attribute(name));
                 }
@@ -80,7 +79,7 @@ pub(super) fn key(
         ));
     }
     // The order in the policy has no meaning, so it must not change the key.
-    key.sort_by_key(|(written, _)| *written);
+    sort::sort_by_key(&mut key, |(written, _)| *written);
     key.into_iter().map(|(_, value)| value).collect()
 }
 

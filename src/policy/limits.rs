@@ -12,6 +12,7 @@ use crate::document::{Findings, Place};
 use crate::quota::{Allowed, AuthFailureLimit, Gcra, Limit, LimitKey, policy_member};
 use crate::state::SlotKind;
 use crate::text::hash::hash_of;
+use crate::text::sort;
 
 /// A list with more networks than this belongs in a firewall.
 const MOST_SOURCES: usize = 1_024;
@@ -371,6 +372,6 @@ fn auth_failure_limit(document: &document::Document, findings: &mut Findings) ->
             ),
         }
     }
-    sources.sort_unstable_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
+    sort::sort_by_key(&mut sources, |(network, _)| std::cmp::Reverse(network.prefix_len()));
     Some(AuthFailureLimit { usual: usual?, sources })
 }

@@ -11,6 +11,7 @@ use crate::allowlist::{Ceiling, Origin, Reach, Span};
 use crate::document::names::{check_distinct, check_name, check_scope, did_you_mean};
 use crate::document::{self, Authenticate, Effect, Lifetime, OperationEntry, Requirement, ScopesAsked};
 use crate::document::{Findings, Place};
+use crate::text::sort;
 
 /// Whether an agent can reach an endpoint or an operation, with any of its credentials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +58,7 @@ pub(super) struct AgentNames<'d> {
 
 impl<'d> AgentNames<'d> {
     pub(super) fn new(document: &'d document::Document) -> Self {
-        Self { agents: document.agents.keys().map(String::as_str).zip(0..).collect(), groups: &document.groups }
+        Self { agents: sort::map(document.agents.keys().map(String::as_str).zip(0..)), groups: &document.groups }
     }
 
     /// Returns the agents that a list of agents and groups names, by their positions in the order of names, sorted.
@@ -99,7 +100,7 @@ pub(super) fn check_groups(document: &document::Document, findings: &mut Finding
     let of_operations = operations.flat_map(|rpc| rpc.operations()).filter_map(|operation| operation.agents).flatten();
     let of_endpoints = document.endpoints.iter().filter_map(|endpoint| endpoint.agents.as_ref()).flatten();
     let of_delegation = document.delegation.iter().filter_map(|delegation| delegation.actors.as_ref()).flatten();
-    let used: BTreeSet<&String> = of_endpoints.chain(of_operations).chain(of_delegation).collect();
+    let used = sort::set(of_endpoints.chain(of_operations).chain(of_delegation));
     for (name, members) in &document.groups {
         let place = Place::root().field("groups").field(name);
         check_name("a group", name, &place, findings);
@@ -137,8 +138,7 @@ pub(super) fn set_ceilings(agents: &mut [Agent], document: &document::Document, 
     if document.agents.values().all(|agent| agent.at_most.is_none()) {
         return;
     }
-    let endpoints: BTreeMap<&str, u32> =
-        document.endpoints.iter().map(|endpoint| endpoint.id.as_str()).zip(0..).collect();
+    let endpoints = sort::map(document.endpoints.iter().map(|endpoint| endpoint.id.as_str()).zip(0..));
     let required = required_scopes(document);
     for agent in agents {
         let Some(raw) = document.agents.get(&*agent.name).and_then(|raw| raw.at_most.as_ref()) else { continue };
@@ -182,7 +182,7 @@ fn scopes(own: &[String], required: &BTreeSet<&str>, place: &Place, findings: &m
             );
         }
     }
-    let sorted: BTreeSet<&str> = own.iter().map(String::as_str).collect();
+    let sorted = sort::set(own.iter().map(String::as_str));
     sorted.into_iter().map(Into::into).collect()
 }
 
@@ -225,7 +225,7 @@ fn required_scopes(document: &document::Document) -> BTreeSet<&str> {
     let of_endpoints = document.endpoints.iter().filter_map(|endpoint| endpoint.scopes.as_ref());
     let operations = document.endpoints.iter().filter_map(|endpoint| endpoint.rpc.as_ref());
     let of_operations = operations.flat_map(|rpc| rpc.operations()).filter_map(|operation| operation.scopes);
-    of_effects.chain(of_endpoints).chain(of_operations).flat_map(names).collect()
+    sort::set(of_effects.chain(of_endpoints).chain(of_operations).flat_map(names))
 }
 
 /// Compiles what an endpoint requires of its caller in addition to scopes and bindings. Returns `None` if that is nothing.

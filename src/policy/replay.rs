@@ -13,6 +13,7 @@ use crate::identity::dpop;
 use crate::identity::signature::{ProfileName, SigningKeys};
 use crate::quota::{Limit, LimitKey};
 use crate::replay::{AgentPartition, Rules};
+use crate::text::sort;
 
 /// The size of the table in entries: from one slot to 16 MiB.
 pub(super) const TABLE: RangeInclusive<u32> = AgentPartition::SLOT..=1_048_576;
@@ -58,7 +59,7 @@ impl Replay {
         // An agent that is identified by a token may prove possession of the token's key.
         let tokens = proofs.map(|_| positions_with_tokens(document)).into_iter().flatten();
         let mut agents: Vec<u32> = keys.signers().iter().copied().chain(tokens).collect();
-        agents.sort_unstable();
+        sort::sort(&mut agents);
         agents.dedup();
         let unregistered = proofs.is_some() && document.unregistered == document::Unregistered::Allow;
         let rules = rules(&document.tables, agents.len() + usize::from(unregistered), window, clock_ahead);
@@ -211,8 +212,8 @@ impl<'l> Limited<'l> {
     fn needed(&self) -> Option<u64> {
         let mut narrow: Vec<_> = self.together.iter().collect();
         let mut wide = narrow.clone();
-        narrow.sort_unstable_by_key(|(needed, _)| *needed);
-        wide.sort_unstable_by_key(|(_, endpoints)| Reverse(endpoints.len()));
+        sort::sort_by_key(&mut narrow, |(needed, _)| *needed);
+        sort::sort_by_key(&mut wide, |(_, endpoints)| Reverse(endpoints.len()));
         [narrow, wide].into_iter().filter_map(|order| self.sum(&order)).min()
     }
 

@@ -1,11 +1,10 @@
 //! Checks that the policy can use the scopes in `scope_implies`.
 
-use std::collections::BTreeSet;
-
 use crate::document;
 use crate::document::names::did_you_mean;
 use crate::document::{Findings, Place};
 use crate::identity::token::ImpliedScopes;
+use crate::text::sort;
 
 pub(super) fn compile(document: &document::Document, findings: &mut Findings) -> ImpliedScopes {
     let implied = ImpliedScopes::compile(&document.scope_implies, findings);
@@ -16,12 +15,8 @@ pub(super) fn compile(document: &document::Document, findings: &mut Findings) ->
     let of_endpoints = document.endpoints.iter().filter_map(|endpoint| endpoint.scopes.as_ref());
     let rpcs = document.endpoints.iter().filter_map(|endpoint| endpoint.rpc.as_deref());
     let of_operations = rpcs.flat_map(|rpc| rpc.operations()).filter_map(|operation| operation.scopes);
-    let required: BTreeSet<&str> = of_effects
-        .chain(of_endpoints)
-        .chain(of_operations)
-        .flat_map(|asked| asked.all.iter().chain(&asked.any))
-        .map(String::as_str)
-        .collect();
+    let asked = of_effects.chain(of_endpoints).chain(of_operations);
+    let required = sort::set(asked.flat_map(|asked| asked.all.iter().chain(&asked.any)).map(String::as_str));
     for (scope, included) in &document.scope_implies {
         let place = Place::root().field("scope_implies").field(scope);
         for (index, included) in included.iter().enumerate() {

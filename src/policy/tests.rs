@@ -97,6 +97,23 @@ fn a_valid_policy_compiles_without_findings() {
     assert_eq!(compiled.policy.version.len(), 64);
 }
 
+/// By the positions of its fields, a list could be read as a struct.
+#[test]
+fn lists_are_not_read_as_objects() {
+    for (pointer, place, list) in [
+        ("/upstream", "upstream", json!(["remove"])),
+        ("/agents/a/identity", "agents.a.identity", json!(["corp", "a"])),
+        ("/audit/log", "audit.log", json!([false, true])),
+    ] {
+        let errors = errors(&[(pointer, list)]);
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(
+            errors[0].starts_with(place) && errors[0].contains("invalid type: sequence, expected struct"),
+            "{errors:?}"
+        );
+    }
+}
+
 #[test]
 fn reports_each_error_at_its_location() {
     let rows: &[(&[(&str, Value)], &str)] = &[

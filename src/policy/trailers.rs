@@ -7,6 +7,7 @@ use crate::allowlist::Binding;
 use crate::policy::{Endpoint, Signatures};
 use crate::request::head::{OVERRIDE_HEADERS, WITHOUT_LOOKALIKES};
 use crate::request::headers::{folded_name, name_begins_like};
+use crate::text::sort;
 
 /// Headers that frame, route or authenticate a request and have no [lookalikes](WITHOUT_LOOKALIKES).
 const FRAMING: [&str; 8] = ["authorization", "connection", "dpop", "expect", "host", "te", "trailer", "upgrade"];
@@ -49,7 +50,7 @@ impl RemovedTrailers {
 
     pub(crate) fn of<'n>(names: impl Iterator<Item = &'n str>) -> Self {
         let mut names: Vec<Box<[u8]>> = names.map(|name| folded_name(name.as_bytes()).collect()).collect();
-        names.sort_unstable();
+        sort::sort(&mut names);
         names.dedup();
         Self { names }
     }

@@ -3,6 +3,7 @@
 use serde_json::{Map, Number, Value};
 
 use crate::identity::crypto::sha256;
+use crate::text::sort;
 
 /// A number without an exact form in canonical JSON that all readers agree on: a fraction, or a number beyond 2⁵³.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +55,7 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), InexactNumber> {
 /// occur.
 fn sorted(members: &Map<String, Value>) -> Vec<(&String, &Value)> {
     let mut sorted: Vec<_> = members.iter().collect();
-    sorted.sort_unstable_by(|(one, _), (other, _)| one.encode_utf16().cmp(other.encode_utf16()));
+    sort::sort_by(&mut sorted, |(one, _), (other, _)| one.encode_utf16().lt(other.encode_utf16()));
     sorted
 }
 

@@ -7,6 +7,7 @@ use crate::identity::certificate::{VerifiedCertificate, is_spiffe};
 use crate::identity::spiffe::SpiffePattern;
 use crate::reason::Reason;
 use crate::text::hash::PolicyMap;
+use crate::text::sort;
 
 /// The maximum length of a URI, in bytes: that of a SPIFFE ID.
 const MOST_URI: usize = 2_048;
@@ -202,7 +203,7 @@ impl Workloads {
             let wider = wider.filter_map(|beginning| self.by_beginning.get(beginning));
             pairs.extend(wider.map(|wider| (*wider, *narrower)));
         }
-        pairs.sort_unstable();
+        sort::sort(&mut pairs);
         pairs
     }
 

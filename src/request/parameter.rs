@@ -5,6 +5,7 @@
 
 use super::percent;
 use crate::reason::Reason;
+use crate::text::sort;
 
 /// The maximum length of a name to look for, in bytes. A longer raw name does not match any name.
 pub(crate) const MOST_NAME: usize = 128;
@@ -36,11 +37,12 @@ impl RejectedNames {
         let folded = |name: &str| name.bytes().map(folded).collect::<Box<[u8]>>();
         let overrides = OVERRIDES.iter().map(|name| (folded(name), Reason::MethodOverride));
         let added = added.iter().map(|name| (folded(name.as_ref()), Reason::QueryRefused));
-        let mut names: Vec<_> = [(folded(CREDENTIAL), Reason::QueryCredential)].into_iter().collect();
-        names.extend(overrides.chain(added));
-        // The sort is stable, so the first of two equal names stays.
-        names.sort_by(|(one, _), (other, _)| one.cmp(other));
-        names.dedup_by(|(one, _), (other, _)| one == other);
+        let credential = [(folded(CREDENTIAL), Reason::QueryCredential)];
+        // The first of two equal names stays.
+        let mut numbered: Vec<_> = credential.into_iter().chain(overrides).chain(added).zip(0_usize..).collect();
+        sort::sort_by(&mut numbered, |((one, _), at), ((other, _), after)| (one, at) < (other, after));
+        numbered.dedup_by(|((one, _), _), ((other, _), _)| one == other);
+        let names: Vec<_> = numbered.into_iter().map(|(name, _)| name).collect();
         let mut first = [false; 256];
         let mut ends = Ends::default();
         for (name, _) in &names {

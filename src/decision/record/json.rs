@@ -14,6 +14,8 @@ use crate::text::ascii::are_unescaped_in_json;
 
 /// The initial capacity in bytes. A record of typical size fits without reallocation.
 const USUAL: usize = 1024;
+/// The maximum length of a member's name. With a longer one, the caller falls back to serde_json.
+const LONGEST_NAME: usize = 28;
 
 /// Returns a value as JSON, identical to serde_json's output. Returns `None` if it contains a value that records do not
 /// contain.
@@ -72,22 +74,34 @@ impl<'w> Several<'w> {
     }
 }
 
-impl SerializeStruct for Several<'_> {
+/// Writes the members of a struct.
+struct Members<'w> {
+    writer: &'w mut Writer,
+    /// What precedes the next member: the opening brace, and then commas.
+    before: u8,
+}
+
+impl SerializeStruct for Members<'_> {
     type Ok = ();
     type Error = fmt::Error;
 
-    // The names are constants at the call site, so after inlining each takes only a few stores.
+    // The names are constants at the call site, so after inlining each takes one check of the capacity and a few stores.
     #[inline(always)]
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<(), fmt::Error> {
-        let before: &[u8] = if std::mem::take(&mut self.is_first) { b"\"" } else { b",\"" };
-        self.writer.out.extend_from_slice(before);
-        self.writer.out.extend_from_slice(key.as_bytes());
-        self.writer.out.extend_from_slice(b"\":");
+        let mut name = [0; LONGEST_NAME + 4];
+        let name = name.get_mut(..key.len() + 4).ok_or(fmt::Error)?;
+        if let [before, quote, text @ .., end, colon] = name {
+            [*before, *quote, *end, *colon] = [self.before, b'"', b'"', b':'];
+            text.copy_from_slice(key.as_bytes());
+        }
+        self.before = b',';
+        self.writer.out.extend_from_slice(name);
         value.serialize(&mut *self.writer)
     }
 
     fn end(self) -> Result<(), fmt::Error> {
-        self.finish();
+        let end: &[u8] = if self.before == b'{' { b"{}" } else { b"}" };
+        self.writer.out.extend_from_slice(end);
         Ok(())
     }
 }
@@ -140,7 +154,7 @@ impl<'w> Serializer for &'w mut Writer {
     type Error = fmt::Error;
     type SerializeSeq = Several<'w>;
     type SerializeMap = Several<'w>;
-    type SerializeStruct = Several<'w>;
+    type SerializeStruct = Members<'w>;
     type SerializeTuple = Unknown;
     type SerializeTupleStruct = Unknown;
     type SerializeTupleVariant = Unknown;
@@ -185,8 +199,8 @@ impl<'w> Serializer for &'w mut Writer {
         Ok(Several::begin(self, b'{', b'}'))
     }
 
-    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Several<'w>, fmt::Error> {
-        Ok(Several::begin(self, b'{', b'}'))
+    fn serialize_struct(self, _: &'static str, _: usize) -> Result<Members<'w>, fmt::Error> {
+        Ok(Members { writer: self, before: b'{' })
     }
 
     fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), fmt::Error> {
@@ -276,6 +290,27 @@ mod tests {
         {
             assert_eq!(to_json(&text).unwrap(), serde_json::to_vec(text).unwrap());
         }
+    }
+
+    #[test]
+    fn writes_members_in_any_number() {
+        #[derive(Serialize)]
+        struct Optional {
+            #[serde(skip_serializing_if = "Option::is_none")]
+            first: Option<u64>,
+            #[serde(skip_serializing_if = "Option::is_none")]
+            with_a_name_of_28_characters: Option<bool>,
+        }
+        for (first, second) in [(None, None), (Some(1), None), (None, Some(true)), (Some(1), Some(false))] {
+            let optional = Optional { first, with_a_name_of_28_characters: second };
+            assert_eq!(to_json(&optional).unwrap(), serde_json::to_vec(&optional).unwrap());
+        }
+        #[derive(Serialize)]
+        struct Long {
+            with_a_name_of_more_than_28_characters: bool,
+        }
+        assert_eq!(to_json(&Long { with_a_name_of_more_than_28_characters: true }), None);
+        assert!(super::super::Record::MEMBERS.iter().all(|name| name.len() <= LONGEST_NAME));
     }
 
     #[test]

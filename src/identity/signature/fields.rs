@@ -7,6 +7,7 @@ use sfv::Dictionary;
 
 use super::structured::dictionary;
 use crate::request::headers::{Headers, folded_name};
+use crate::text::sort;
 
 /// Joins all lines of a field, each without surrounding white space, with a comma and a space. Returns `None` if there is no line.
 #[must_use]
@@ -51,7 +52,7 @@ impl<'m, 'n> CoveredFields<'m, 'n> {
     /// Collects the lines of these fields, named in lower case.
     pub(super) fn gather(headers: &'m Headers, names: impl Iterator<Item = &'n str>) -> Self {
         let mut fields: Vec<_> = names.map(CoveredField::new).collect();
-        fields.sort_unstable_by(|one, other| one.order().cmp(&other.order()));
+        sort::sort_by(&mut fields, |one, other| one.order() < other.order());
         fields.dedup_by(|again, first| {
             let same = again.folded == first.folded;
             first.ambiguous |= same && again.name != first.name;

@@ -8,6 +8,7 @@ use super::claim::{self, ClaimName};
 use crate::document::{self, DistinguishedBy, Profile, ScopeForm};
 use crate::document::{Findings, Place};
 use crate::reason::Reason;
+use crate::text::sort;
 
 /// The value of `typ` in a policy that accepts tokens without `typ`.
 pub(super) const ABSENT: &str = "absent";
@@ -117,7 +118,7 @@ impl Shape {
                 read_scopes(value, *form, &mut scopes)?;
             }
         }
-        scopes.sort_unstable();
+        sort::sort(&mut scopes);
         scopes.dedup();
         Ok(Bearer { client, subject, scopes })
     }
