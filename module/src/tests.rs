@@ -258,7 +258,7 @@ fn requests_wait_for_keys_that_the_main_thread_fetches() {
     });
     valid.0.fails_at_once.set(true);
 
-    // The worker asks the main thread for the keys at once.
+    // The worker asks the main thread for the keys, once for both.
     assert_eq!(gateway.envoy.events.next(), Some(0));
     gateway.tick();
     assert_eq!(*gateway.envoy.calls.lock().unwrap(), ["idp /jwks"]);
