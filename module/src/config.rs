@@ -17,6 +17,8 @@ use crate::timer::Alarm;
 
 /// The event with which a configuration's timer calls the hook `config_scheduled`.
 const TICK: u64 = 0;
+/// How soon the main thread looks for documents that requests wait for. Strangers decide how many these are, so it also bounds how often.
+const HURRIED: Duration = Duration::from_millis(5);
 
 /// A configuration. It ends when Envoy calls the hook `config_destroy`, on any thread. Streams of it have ended then.
 pub(crate) struct Shared {
@@ -27,8 +29,6 @@ pub(crate) struct Shared {
     metrics: MetricIds,
     /// The alarm of the main thread. `None` if the policy needs none, and after the configuration has ended.
     alarm: Mutex<Option<Alarm>>,
-    /// Whether a worker has asked the main thread to look for documents, which has not happened yet.
-    is_hurried: AtomicBool,
     is_over: AtomicBool,
 }
 
@@ -61,7 +61,6 @@ impl Shared {
             environment: settings.variables(read),
             metrics: MetricIds::define(envoy),
             alarm: Mutex::default(),
-            is_hurried: AtomicBool::default(),
             is_over: AtomicBool::default(),
         });
         let host = Envoy::new(Arc::clone(&shared));
@@ -104,19 +103,9 @@ impl Shared {
         }
     }
 
-    /// Makes the main thread look for documents at once, because a request waits for them.
+    /// Makes the main thread look for documents soon, because a request waits for them. It does so once for all that ask meanwhile.
     pub(crate) fn hurry(&self) {
-        if self.is_hurried.swap(true, Ordering::AcqRel) {
-            return;
-        }
-        if let Some(alarm) = self.alarm.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
-            alarm.ring(TICK);
-        }
-    }
-
-    /// Notes that the main thread looks for documents now.
-    pub(crate) fn has_hurried(&self) {
-        self.is_hurried.store(false, Ordering::Release);
+        self.tick_after(Some(HURRIED));
     }
 
     /// Ends the configuration.

@@ -145,6 +145,10 @@ pub(crate) struct Stream {
     pub(crate) ends_at_once: Cell<bool>,
     /// Whether continuing a request makes Envoy answer it before the function that continues it returns.
     pub(crate) fails_at_once: Cell<bool>,
+    /// Whether the hook `destroy` is called later than the stream is taken apart, as since Envoy 1.40.
+    pub(crate) defers_destroy: Cell<bool>,
+    /// Whether Envoy has taken the stream apart. Functions would follow null pointers then.
+    is_taken_apart: Cell<bool>,
 }
 
 /// A stream, from the side of Envoy.
@@ -227,6 +231,10 @@ impl Connection {
         unsafe { envoy_dynamic_module_on_http_filter_response_headers(self.pointer(), self.object(), end) }
     }
 
+    pub(crate) fn response_trailers(&self) -> u32 {
+        unsafe { envoy_dynamic_module_on_http_filter_response_trailers(self.pointer(), self.object()) }
+    }
+
     /// Passes a part of the response. Returns what is forwarded instead.
     pub(crate) fn response_body(&self, chunk: &str, end: bool, moved: bool) -> Option<String> {
         let body = if moved { abi::BUFFERED_RESPONSE_BODY } else { abi::RECEIVED_RESPONSE_BODY };
@@ -243,6 +251,7 @@ impl Connection {
     /// Ends the stream, unless it has ended.
     pub(crate) fn end(&self) {
         self.0.end();
+        self.0.destroy();
     }
 
     fn object(&self) -> *const c_void {
@@ -252,13 +261,22 @@ impl Connection {
 
 impl Stream {
     fn end(&self) {
+        let module = self.module.get() as *const c_void;
+        if !module.is_null() && !self.is_taken_apart.get() {
+            // SAFETY: the stream has not ended.
+            unsafe { envoy_dynamic_module_on_http_filter_stream_complete(pointer(self), module) };
+            self.is_taken_apart.set(true);
+        }
+        if !self.defers_destroy.get() {
+            self.destroy();
+        }
+    }
+
+    fn destroy(&self) {
         let module = self.module.replace(0) as *const c_void;
         if !module.is_null() {
-            // SAFETY: the stream has not ended.
-            unsafe {
-                envoy_dynamic_module_on_http_filter_stream_complete(pointer(self), module);
-                envoy_dynamic_module_on_http_filter_destroy(module);
-            }
+            // SAFETY: Envoy calls no hook of this stream any more.
+            unsafe { envoy_dynamic_module_on_http_filter_destroy(module) };
         }
     }
 }

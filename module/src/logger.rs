@@ -13,7 +13,7 @@ pub(crate) fn install() {
     std::panic::set_hook(Box::new(|panic| {
         // Logs the location but not the message, because messages of the standard library quote the text that was processed.
         let place = panic.location().map_or_else(String::new, |at| format!(" at {}:{}", at.file(), at.line()));
-        write(abi::CRITICAL, &format!("callgate panicked{place}; this is a defect, please report it"));
+        write(abi::CRITICAL, &format!("callgate stopped{place}; this is a defect, please report it"));
     }));
 }
 

@@ -97,7 +97,6 @@ pub(crate) fn keep(config: Arc<Shared>, host: Envoy, root: Root<Envoy>) {
 
 /// Fetches documents that are due.
 pub(crate) fn tick(config: &Shared, envoy: EnvoyConfig) {
-    config.has_hurried();
     drop_ended();
     let Some(main) = find(config) else { return };
     // The timer continues whatever happens in this call.

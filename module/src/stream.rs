@@ -100,7 +100,9 @@ impl Stream {
     /// Notes the end of a response with trailers.
     pub(crate) fn response_trailers(&self) -> StreamAction {
         self.io.response.ended.set(true);
-        if self.is_broken.get() { StreamAction::Pause } else { StreamAction::Continue }
+        // Trailers would release what is held of a response that must not continue.
+        let is_ended = self.is_broken.get() || self.io.answered().is_some();
+        if is_ended { StreamAction::Pause } else { StreamAction::Continue }
     }
 
     /// Notes that Envoy, or one of its filters, sends a response.
@@ -119,22 +121,30 @@ impl Stream {
             http.wakes_after()
         });
         let Some(waits) = woken else { return };
+        // Envoy may end the stream in what follows.
+        self.wait(waits);
         if let Some(reply) = self.io.take_reply() {
             self.io.send(&reply);
         } else if self.io.take_continue() {
             self.io.clear_route();
             self.io.resume();
         }
-        self.wait(waits);
     }
 
-    /// Completes the record. Envoy writes the access log after this.
+    /// Completes the record. Envoy writes the access log after this, and passes nothing more to the module than the stream's end.
     pub(crate) fn complete(&self) {
         self.enter(HttpStream::on_log);
+        self.finish();
+    }
+
+    /// Stores the record if that was postponed, and uses Envoy's object a last time: since version 1.40, Envoy calls the hook `destroy`
+    /// later than it takes the object apart. Hooks that run around this one must find that the stream has ended.
+    fn finish(&self) {
         self.alarm.take();
         if let Err(error) = properties::put_kept(&self.io) {
             log::error!("cannot store a record: {error}");
         }
+        self.io.end();
     }
 
     /// Ends the stream. Envoy's object must not be used any more.
@@ -161,7 +171,8 @@ impl Stream {
             // A response that has begun nevertheless is reset by Envoy.
             Phase::BeforeResponse => self.io.send(&Reply::from(answer)),
             Phase::Response => self.io.reset(&answer.details),
-            Phase::End => {}
+            // What was recorded before is not lost.
+            Phase::End => self.finish(),
         }
     }
 

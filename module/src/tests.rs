@@ -75,12 +75,15 @@ fn bearer() -> String {
 
 /// Opens a stream with a message to the MCP server. Its headers are held.
 fn post(gateway: &Gateway) -> Connection {
-    let bearer = bearer();
+    post_as(gateway, &bearer())
+}
+
+fn post_as(gateway: &Gateway, bearer: &str) -> Connection {
     let stream = gateway.connect(&[
         (":method", "POST"),
         (":path", "/mcp"),
         (":authority", "api.example.com"),
-        ("authorization", &bearer),
+        ("authorization", bearer),
         ("content-type", "application/json"),
         ("mcp-protocol-version", "2025-11-25"),
     ]);
@@ -117,9 +120,10 @@ fn forwards_an_allowed_request_and_completes_its_record() {
 #[test]
 fn answers_a_denied_request_even_if_envoy_ends_it_meanwhile() {
     let gateway = gateway("deny");
-    for ends_at_once in [false, true] {
+    for (ends_at_once, defers_destroy) in [(false, false), (true, false), (true, true)] {
         let stream = gateway.connect(&[(":method", "GET"), (":path", "/nowhere"), (":authority", "api.example.com")]);
         stream.0.ends_at_once.set(ends_at_once);
+        stream.0.defers_destroy.set(defers_destroy);
         assert_eq!(stream.request_headers(true), STOP_ITERATION);
         assert_eq!(details(&stream), [(401, "callgate_credentials_missing".to_owned())]);
         let sent = stream.0.sent.borrow()[0].clone();
@@ -136,7 +140,7 @@ fn answers_a_denied_request_even_if_envoy_ends_it_meanwhile() {
             [&json!("complete"), &json!("callgate_credentials_missing")]
         );
     }
-    assert_eq!(gateway.metric("callgate.decisions.deny.credentials_missing"), 2);
+    assert_eq!(gateway.metric("callgate.decisions.deny.credentials_missing"), 3);
     gateway.end();
 }
 
@@ -224,13 +228,23 @@ fn a_stream_that_ends_while_it_waits_is_not_woken() {
     gateway.end();
 }
 
-#[test]
-fn requests_wait_for_keys_that_the_main_thread_fetches() {
-    let mut policy = policy("keys");
+fn with_fetched_keys(mut policy: Value) -> Value {
     policy["issuers"]["corp"]["algorithms"] = json!(["Ed25519"]);
     policy["issuers"]["corp"]["keys"] =
         json!({ "remote": { "url": "https://idp.example.com/jwks", "cluster": "idp" } });
-    let gateway = Gateway::new(&policy.to_string()).unwrap();
+    policy
+}
+
+fn answer_with_keys(gateway: &Gateway, key: &SigningKey) {
+    let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
+    let keys = json!({ "keys": [{ "kid": "k", "kty": "OKP", "crv": "Ed25519", "x": x }] }).to_string();
+    let (first, last) = keys.split_at(20);
+    gateway.answer_call(1, &[(":status", "200"), ("content-type", "application/json")], &[first, last]);
+}
+
+#[test]
+fn requests_wait_for_keys_that_the_main_thread_fetches() {
+    let gateway = Gateway::new(&with_fetched_keys(policy("keys")).to_string()).unwrap();
     assert_eq!(main_thread::count(), 1);
     let key = SigningKey::from_bytes(&[1; 32]);
     let signed = format!("{}.{}", encode(&json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "k" })), encode(&claims()));
@@ -244,14 +258,11 @@ fn requests_wait_for_keys_that_the_main_thread_fetches() {
     });
     valid.0.fails_at_once.set(true);
 
-    // The worker asks the main thread for the keys at once.
+    // The worker asks the main thread for the keys, once for both.
     assert_eq!(gateway.envoy.events.next(), Some(0));
     gateway.tick();
     assert_eq!(*gateway.envoy.calls.lock().unwrap(), ["idp /jwks"]);
-    let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
-    let keys = json!({ "keys": [{ "kid": "k", "kty": "OKP", "crv": "Ed25519", "x": x }] }).to_string();
-    let (first, last) = keys.split_at(20);
-    gateway.answer_call(1, &[(":status", "200"), ("content-type", "application/json")], &[first, last]);
+    answer_with_keys(&gateway, &key);
     while valid.0.continued.get() == 0 || details(&forged).is_empty() {
         for stream in [&valid, &forged] {
             if stream.0.continued.get() == 0 && details(stream).is_empty() {
@@ -268,6 +279,49 @@ fn requests_wait_for_keys_that_the_main_thread_fetches() {
     }
     gateway.end();
     assert_eq!(main_thread::count(), 0);
+}
+
+/// In observation, the headers are forwarded before the body has arrived, so the stream waits when it continues.
+#[test]
+fn a_stream_that_envoy_takes_apart_while_it_continues_is_not_used() {
+    let mut policy = with_fetched_keys(policy("continued"));
+    policy["mode"] = json!("observe");
+    for defers_destroy in [false, true] {
+        policy["name"] = json!(format!("continued-{defers_destroy}"));
+        policy["issuers"]["corp"]["keys"]["remote"]["url"] = json!(format!("https://idp.example.com/{defers_destroy}"));
+        let gateway = Gateway::new(&policy.to_string()).unwrap();
+        let key = SigningKey::from_bytes(&[1; 32]);
+        let signed =
+            format!("{}.{}", encode(&json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "k" })), encode(&claims()));
+        let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).to_bytes());
+        let stream = post_as(&gateway, &format!("Bearer {signed}.{signature}"));
+        stream.0.fails_at_once.set(true);
+        stream.0.ends_at_once.set(true);
+        stream.0.defers_destroy.set(defers_destroy);
+        assert_eq!(gateway.envoy.events.next(), Some(0));
+        gateway.tick();
+        answer_with_keys(&gateway, &key);
+        while stream.0.continued.get() == 0 {
+            stream.wake(stream.next_event().unwrap());
+        }
+        assert_eq!((stream.schedulers(), details(&stream)), ((1, 1), Vec::new()));
+        stream.end();
+        assert_eq!(stream.record()["outcome"]["details"], json!("no_healthy_upstream"), "{}", stream.record());
+        gateway.end();
+    }
+}
+
+#[test]
+fn trailers_do_not_release_a_response_that_the_module_replaced() {
+    let gateway = gateway("replaced");
+    let stream = post(&gateway);
+    assert_eq!(stream.request_body(LIST, true, false), CONTINUE);
+    let encoded = [(":status", "200"), ("content-type", "application/json"), ("content-encoding", "gzip")];
+    assert_eq!(stream.response_headers(&encoded, false), STOP_ITERATION);
+    assert_eq!(details(&stream).len(), 1);
+    assert_eq!(stream.response_trailers(), STOP_ITERATION);
+    stream.end();
+    gateway.end();
 }
 
 #[test]

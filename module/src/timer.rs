@@ -108,11 +108,6 @@ impl Alarm {
         TIMER.changed.notify_one();
         Ok(())
     }
-
-    /// Passes the event to the owner at once.
-    pub(crate) fn ring(&self, event: u64) {
-        self.scheduler.commit(event);
-    }
 }
 
 impl Drop for Alarm {
@@ -268,7 +263,7 @@ mod tests {
         let mut alarm = Alarm::of_stream(stream.pointer()).unwrap();
         alarm.set(Duration::from_millis(5), 7).unwrap();
         assert_eq!(stream.next_event(), Some(7));
-        alarm.ring(8);
+        alarm.set(Duration::ZERO, 8).unwrap();
         assert_eq!(stream.next_event(), Some(8));
         let scheduler = Arc::clone(&alarm.scheduler);
         drop(alarm);

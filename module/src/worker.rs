@@ -13,8 +13,10 @@ use crate::config::{self, Shared};
 use crate::host::{Entered, Envoy, Target};
 use crate::io::Io;
 
-/// How often a worker reads the documents that the main thread published. A worker whose requests wait for them reads more often.
+/// How often a worker reads the documents that the main thread published.
 const READ_PERIOD: Duration = Duration::from_secs(1);
+/// How often it does so while requests wait for them. Each of these is woken separately, and strangers decide how many there are.
+const HURRIED_READ_PERIOD: Duration = Duration::from_millis(10);
 
 /// A configuration in one worker.
 pub(crate) struct Worker {
@@ -114,7 +116,8 @@ impl Worker {
 
     fn read_documents(&self, waits_for_keys: bool) {
         let now = Instant::now();
-        if !waits_for_keys && now.saturating_duration_since(self.read.get()) < READ_PERIOD {
+        let period = if waits_for_keys { HURRIED_READ_PERIOD } else { READ_PERIOD };
+        if now.saturating_duration_since(self.read.get()) < period {
             return;
         }
         if let Ok(mut root) = self.root.try_borrow_mut() {

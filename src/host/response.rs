@@ -126,13 +126,6 @@ impl FilteredResponse {
     pub(super) fn removed(&self) -> &Removed {
         self.filter.removed()
     }
-
-    /// Removes everything from a chunk, because it cannot be filtered.
-    pub(super) fn discard<H: Host>(&mut self, host: &H, size: usize) {
-        if let Err(error) = host.set_response_body(size, b"") {
-            log::error!("cannot remove a part of an answer that was not checked: {error}");
-        }
-    }
 }
 
 fn value<'h>(headers: &'h Headers, name: &str) -> Option<&'h [u8]> {

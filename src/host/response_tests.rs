@@ -326,6 +326,20 @@ fn nothing_of_a_chunk_is_forwarded_if_the_host_fails() {
 }
 
 #[test]
+fn a_stream_ends_if_the_host_cannot_change_its_body() {
+    let worker = Worker::new(&document("reachable"));
+    let mut stream = worker.list();
+    worker.respond(&mut stream, &JSON);
+    worker.host.0.fails.set(Some("set_response_body"));
+    let whole = answer(&[HIDDEN]);
+    for _ in 0..2 {
+        worker.host.0.response_body.replace(whole.clone().into_bytes());
+        assert_eq!(stream.on_response_body(whole.len(), true), StreamAction::Pause);
+        assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())], "once");
+    }
+}
+
+#[test]
 fn a_changed_definition_blocks_the_tool_for_all_workers_until_it_matches_again() {
     let worker = Worker::new(&document("reachable"));
     let other = Worker::on(worker.host.sibling(), &document("reachable"));

@@ -120,7 +120,16 @@ impl<H: Host> HttpStream<H> {
         let (Some(gate), Some(response)) = (&self.gate, &mut self.response) else { return StreamAction::Continue };
         if let Err(failure) = response.on_body(&self.host, gate, size, end_of_stream) {
             log::error!("a part of an answer is removed because the host failed: {failure}");
-            response.discard(&self.host, size);
+            if let Err(error) = self.host.set_response_body(size, b"") {
+                log::error!(
+                    "a stream is ended, because a part of an answer that was not checked cannot be removed: {error}"
+                );
+                // Gateways reset a stream whose response has begun.
+                if !std::mem::replace(&mut self.output.answered, true) {
+                    send(&self.host, &Answer::host_error());
+                }
+                return StreamAction::Pause;
+            }
         }
         StreamAction::Continue
     }

@@ -12,7 +12,9 @@ use crate::hooks::*;
 /// Returns the stream of a pointer.
 fn stream<'s>(stream: *mut c_void) -> &'s Stream {
     // SAFETY: the module uses only pointers of streams that exist.
-    unsafe { &*stream.cast::<Stream>() }
+    let stream = unsafe { &*stream.cast::<Stream>() };
+    assert!(!stream.is_taken_apart.get(), "a stream was used that Envoy has taken apart");
+    stream
 }
 
 /// Returns the bytes of the module. Envoy reads them only during the call.
@@ -194,6 +196,9 @@ functions! {
             unsafe {
                 envoy_dynamic_module_on_http_filter_local_reply(envoy, module, 503, details, false);
                 envoy_dynamic_module_on_http_filter_response_headers(envoy, module, true);
+            }
+            if stream.ends_at_once.get() {
+                stream.end();
             }
         }
     }

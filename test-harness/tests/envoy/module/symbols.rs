@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use object::elf::{DF_1_NODELETE, DT_FLAGS_1};
 use object::read::elf::ElfFile64;
 use object::{Object as _, ObjectSymbol as _};
 use test_harness::envoy::{Binary, MODULE_RELEASES, locate, release};
@@ -106,4 +107,13 @@ fn the_module_has_every_hook_and_exports_nothing_else_of_the_interface() {
     // A callback that the library defined itself would be called instead of Envoy's.
     let own: Vec<_> = exported.iter().filter(|name| name.starts_with(CALLBACK)).collect();
     assert!(own.is_empty(), "{own:?}");
+}
+
+/// The thread of its timer would run code that is no longer there.
+#[test]
+fn the_module_is_never_unmapped() {
+    let bytes = fs::read(library()).unwrap();
+    let elf: ElfFile64<'_> = ElfFile64::parse(bytes.as_slice()).unwrap();
+    let flags = elf.elf_dynamic_table().unwrap().iter().find(|entry| entry.tag == DT_FLAGS_1);
+    assert!(flags.is_some_and(|flags| flags.val & u64::from(DF_1_NODELETE) != 0), "{flags:?}");
 }
