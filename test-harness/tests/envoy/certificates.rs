@@ -12,7 +12,9 @@ use test_harness::envoy::{Adapter, Bootstrap, Envoy, Options};
 use test_harness::http2::call_over;
 use test_harness::upstream::Upstream;
 
-use crate::envoy::fixture::{Asked, Gate, HOST, KEY, adapter, claims, header, log_as_well, mark, module, policy, token};
+use crate::envoy::fixture::{
+    Asked, Gate, HOST, KEY, adapter, claims, header, log_as_well, mark, module, policy, token,
+};
 
 const ROBOT: &str = "spiffe://example.org/agents/robot";
 const REPORTER: &str = "spiffe://partner.example/agents/reporter";
