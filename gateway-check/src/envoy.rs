@@ -86,6 +86,7 @@ impl<'a> Check<'a> {
         let before = self.gates.len();
         self.network_filters(chain, listener);
         self.certificates(chain, before);
+        self.certificate_replaced(chain, before);
     }
 
     fn network_filters(&mut self, chain: &View<'a>, listener: &View<'a>) {

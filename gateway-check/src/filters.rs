@@ -132,6 +132,7 @@ impl<'a> Check<'a> {
             self.filter(&filter, &mut chain);
         }
         self.one_adapter(&chain);
+        self.certificate_passed(&chain);
         // Filters in front of a gate matter only if there is a gate.
         for (filter, kind, content) in std::mem::take(&mut chain.ahead).iter().filter(|_| !chain.gates.is_empty()) {
             self.ahead(filter, kind, content);

@@ -163,6 +163,10 @@ codes! {
         "The policy accepts several SPIFFE trust domains, and a listener in front of the gate validates all certificates with the same authorities: the authority of one trust domain can issue certificates of another."
     TrustDomainsDiffer "trust_domains_differ" Warning
         "The validator of a listener has other SPIFFE trust domains than the policy, so clients are rejected by one of them."
+    CertificateNotPassed "certificate_not_passed" Error
+        "The policy identifies clients by their certificates, and no filter passes the certificate to the dynamic module, to which Envoy itself gives only the digest: the gate cannot read any certificate, and denies clients that have one where certificates are accepted."
+    CertificateReplaced "certificate_replaced" Error
+        "Clients can choose or influence what the dynamic module reads as their certificate. The gate rejects a certificate that does not have the digest which Envoy reports, so such requests are denied."
     AcceptedNothing "accepted_nothing" Warning
         "A comment accepts a finding that does not exist."
 }

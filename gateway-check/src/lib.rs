@@ -16,6 +16,7 @@ mod gate;
 mod kong;
 mod kubernetes;
 mod module;
+mod passed;
 mod plugin;
 mod policy;
 mod report;

@@ -120,6 +120,8 @@ impl<'a> Check<'a> {
                 None
             }
         };
-        self.gates.push(Gate { view: entry.clone(), adapter: Adapter::Module, vm_id: None, facts });
+        let gate = Gate { view: entry.clone(), adapter: Adapter::Module, vm_id: None, facts };
+        self.certificate_of_extension(&gate);
+        self.gates.push(gate);
     }
 }

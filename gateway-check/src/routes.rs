@@ -238,6 +238,9 @@ impl<'a> Check<'a> {
             }
             switched.off = if *on { None } else { Some(config) };
         }
+        if switched.on.contains(&true) {
+            self.certificate_of_route(part, chain);
+        }
         switched
     }
 

@@ -144,6 +144,25 @@ fn answers_a_denied_request_even_if_envoy_ends_it_meanwhile() {
     gateway.end();
 }
 
+/// The client could be another agent than the one of the token. The fake client has a certificate, and no filter provides it.
+#[test]
+fn a_token_next_to_a_certificate_that_no_filter_provides_is_denied() {
+    let mut policy = policy("certificate");
+    policy["tls"] = json!({ "client_certificates": "validated", "trust_domains": ["example.org"] });
+    policy["agents"]["w"] = json!({ "owner": "o", "identity": { "spiffe": "spiffe://example.org/w" } });
+    policy["endpoints"][1]["authenticate"] = json!(["token", "certificate"]);
+    let gateway = Gateway::new(&configuration(&policy)).unwrap();
+    let bearer = bearer();
+    let lines = [(":method", "GET"), (":path", "/reports"), (":authority", "api.example.com")];
+    for lines in [&lines[..], &[&lines[..], &[("authorization", &*bearer)]].concat()] {
+        let stream = gateway.connect(lines);
+        assert_eq!(stream.request_headers(true), STOP_ITERATION);
+        assert_eq!(details(&stream), [(401, "callgate_certificate_name".to_owned())]);
+        stream.end();
+    }
+    gateway.end();
+}
+
 #[test]
 fn grpc_clients_get_a_status_that_is_not_ok() {
     let gateway = gateway("grpc");

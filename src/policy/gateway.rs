@@ -181,8 +181,9 @@ impl Features {
     pub const fn of(gateway: Gateway) -> Self {
         match gateway {
             Gateway::Envoy => ENVOY,
-            // A module verifies natively. It learns a digest of the client's certificate, but neither the certificate nor all of its names.
-            Gateway::EnvoyModule => Self { name: "envoy-module", verifies: false, peer_certificates: false, ..ENVOY },
+            // A module verifies natively. Envoy itself gives it only the digest of the client's certificate. The certificate comes from a
+            // filter before it (`set_filter_state`), and must have that digest.
+            Gateway::EnvoyModule => Self { name: "envoy-module", verifies: false, ..ENVOY },
             // The `vm_id` of Istio's filters is empty, and all filters with an empty `vm_id` share one map.
             Gateway::Istio => Self { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
             Gateway::EnvoyGateway => Self { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },
@@ -343,7 +344,6 @@ pub(super) fn check(document: &document::Document, findings: &mut Findings) {
     if document.tls.is_some() && !features.peer_certificates {
         let why = match document.gateway {
             Gateway::Kong => "has no property for the digest or the content of a client's certificate",
-            Gateway::EnvoyModule => "gives modules neither the certificate of a client nor all of its names",
             Gateway::Higress => "is not known to give filters the whole certificate of a client",
             _ => "gives filters no certificates of clients",
         };

@@ -118,6 +118,7 @@ fn gateways_without_certificates_say_why() {
         ("higress", Some("is not known to give filters the whole certificate")),
         ("portable", Some("gives filters no certificates")),
         ("envoy", None),
+        ("envoy-module", None),
         ("istio", None),
         ("envoy-gateway", None),
     ] {

@@ -42,6 +42,12 @@ const TLS: &str = "\
 # trust domains. Never remove the validation context: Envoy would ask for no certificate and let every client in.
 ";
 
+/// The comment above the filter that passes the certificate of the client to the dynamic module.
+const PASSING: &str = "\
+# Passes the certificate of the client to the module, to which Envoy itself gives only the digest. The module accepts no certificate with
+# another digest.
+";
+
 /// The bytes that a listener of Envoy buffers if its configuration does not state a number.
 const USUAL_BUFFER: u64 = 1 << 20;
 
@@ -58,7 +64,8 @@ const OTHER_DOMAIN: &str = "www.example.com";
 
 /// Returns the bootstrap.
 pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, String> {
-    let filter = super::yaml(&envoy::filter(loaded, setting)?)?;
+    let passing = tls::passing_filter(loaded).map_or("", |_| PASSING);
+    let filter = format!("{passing}{}", super::yaml(&envoy::filter(loaded, setting)?)?);
     let text = Cut::new(shipped::of(loaded).configuration()?, FILTER)?.replaced(&filter);
     let hosts = loaded.document.value().get("hosts").cloned().unwrap_or_default();
     let text = Cut::new(&text, DOMAINS)?.replaced(&format!("domains: {hosts}"));

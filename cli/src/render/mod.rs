@@ -112,6 +112,9 @@ impl Form {
 /// # Errors
 /// Returns the obstacle in one sentence.
 pub fn render(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String> {
+    if let Some(lacking) = tls::not_passed(loaded).filter(|_| form == Form::ExtensionPolicy) {
+        return Err(lacking);
+    }
     if setting.full {
         return full(loaded, form, setting);
     }

@@ -33,6 +33,33 @@ pub(super) fn shared(loaded: &Loaded, gateway: &str) -> Option<String> {
     ))
 }
 
+/// Returns the filter that passes the certificate of the client to the dynamic module, to which Envoy itself gives only its digest; `None`
+/// if the module is not used, or the policy needs no certificates.
+pub(super) fn passing_filter(loaded: &Loaded) -> Option<Value> {
+    (super::is_module(loaded) && is_used(loaded)).then(|| {
+        json!({
+            "name": "peer-certificate",
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+                "on_request_headers": [{
+                    "object_key": "callgate.peer_certificate",
+                    "factory_key": "envoy.string",
+                    "format_string": { "text_format_source": { "inline_string": "%DOWNSTREAM_PEER_CERT%" } },
+                }],
+            },
+        })
+    })
+}
+
+/// Returns why the form of the configuration cannot have that filter, if the policy needs it.
+pub(super) fn not_passed(loaded: &Loaded) -> Option<String> {
+    passing_filter(loaded).map(|_| {
+        "the policy reads certificates of clients, and Envoy Gateway has no resource for the filter that passes them to the module; use \
+         the Wasm filter (`--for envoy-gateway`), or remove `tls`"
+            .to_owned()
+    })
+}
+
 /// Returns Envoy's `transport_socket` of a filter chain; `None` if the policy needs no certificates.
 pub(super) fn transport_socket(loaded: &Loaded) -> Option<Value> {
     let domains = domains(loaded)?;

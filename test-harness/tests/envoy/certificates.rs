@@ -8,11 +8,13 @@ use callgate_gateway_check::check;
 use serde_json::{Value, json};
 use test_harness::certificates::{Authority, Identity, Name, connect, listener_tls, trusting, trusting_domains};
 use test_harness::client::{self, Connection, Request};
-use test_harness::envoy::{Bootstrap, Envoy, Options};
+use test_harness::envoy::{Adapter, Bootstrap, Envoy, Options};
 use test_harness::http2::call_over;
 use test_harness::upstream::Upstream;
 
-use crate::envoy::fixture::{Asked, Gate, HOST, KEY, claims, header, log_as_well, mark, module, policy, token};
+use crate::envoy::fixture::{
+    Asked, Gate, HOST, KEY, adapter, claims, header, log_as_well, mark, module, policy, token,
+};
 
 const ROBOT: &str = "spiffe://example.org/agents/robot";
 const REPORTER: &str = "spiffe://partner.example/agents/reporter";
@@ -28,6 +30,10 @@ const SHARED: &str = "shared";
 const UNTRUSTED: &str = "untrusted";
 /// Requires certificates, and has no authorities to validate them. Envoy then asks for none.
 const UNCHECKED: &str = "unchecked";
+/// Validates certificates, and has no filter that passes them to the module.
+const NOT_PASSED: &str = "not-passed";
+/// Validates certificates, and lets clients choose what is passed to the module.
+const REPLACED: &str = "replaced";
 /// Has no TLS.
 const PLAIN: &str = "plain";
 
@@ -64,6 +70,16 @@ fn certificate_policy() -> Value {
     policy
 }
 
+/// Returns a configuration with other filters in front of the module. `change` gets the filters, and the place of the one that passes
+/// certificates to it.
+fn passing_otherwise(bootstrap: &Bootstrap, change: impl FnOnce(&mut Vec<Value>, usize)) -> Bootstrap {
+    let mut bootstrap = bootstrap.clone();
+    let filters = bootstrap.manager().unwrap()["http_filters"].as_array_mut().unwrap();
+    let passing = filters.iter().position(|filter| filter["name"] == "peer-certificate").unwrap();
+    change(filters, passing);
+    bootstrap
+}
+
 impl Listeners {
     fn start() -> Self {
         let [servers, workloads, partner] =
@@ -80,7 +96,7 @@ impl Listeners {
             chain["transport_socket"] = listener_tls(&server, validation, required);
             bootstrap
         };
-        let alone = vec![
+        let mut alone = vec![
             (VALIDATED, over_tls(Some(trusting(&[&workloads])), false)),
             (
                 DOMAINS,
@@ -91,6 +107,18 @@ impl Listeners {
             (UNCHECKED, over_tls(None, true)),
             (PLAIN, base.clone()),
         ];
+        // Envoy itself gives the certificate to the Wasm filter.
+        if adapter() == Adapter::Module {
+            let validated = alone[0].1.clone();
+            let not_passed = passing_otherwise(&validated, |filters, passing| drop(filters.remove(passing)));
+            let replaced = passing_otherwise(&validated, |filters, passing| {
+                let mut second = filters[passing].clone();
+                let format = &mut second["typed_config"]["on_request_headers"][0]["format_string"];
+                format["text_format_source"]["inline_string"] = json!("%REQ(X-CLIENT-CERT)%");
+                filters.insert(passing + 1, second);
+            });
+            alone.extend([(NOT_PASSED, not_passed), (REPLACED, replaced)]);
+        }
         let bootstrap = Bootstrap::joined(alone.clone()).unwrap();
         let envoy = Envoy::start(&bootstrap, &Options::default()).unwrap();
         Self { gate: Gate { envoy, upstream, bootstrap }, servers, workloads, partner, alone }
@@ -308,7 +336,14 @@ fn listeners_that_do_not_validate_let_anyone_in_and_are_found() {
         let file = folder.path().join(format!("{name}.json"));
         bootstrap.write(&file).unwrap();
         let found = check(&[file], None).unwrap_or_else(|wrong| panic!("{name}: {wrong}"));
-        let about = ["certificates_unseen", "certificates_unvalidated", "trust_domains_shared", "trust_domains_differ"];
+        let about = [
+            "certificate_not_passed",
+            "certificate_replaced",
+            "certificates_unseen",
+            "certificates_unvalidated",
+            "trust_domains_shared",
+            "trust_domains_differ",
+        ];
         let mut codes: Vec<_> =
             found.iter().map(|finding| finding.code.name()).filter(|code| about.contains(code)).collect();
         codes.sort_unstable();
@@ -317,10 +352,41 @@ fn listeners_that_do_not_validate_let_anyone_in_and_are_found() {
             VALIDATED | SHARED => &["trust_domains_shared"],
             UNTRUSTED => &["certificates_unvalidated", "trust_domains_shared"],
             UNCHECKED => &["certificates_unvalidated"],
+            NOT_PASSED => &["certificate_not_passed", "trust_domains_shared"],
+            REPLACED => &["certificate_replaced", "trust_domains_shared"],
             _ => &["certificates_unseen"],
         };
         assert_eq!(codes, expected, "{name}");
     }
+}
+
+/// Envoy's digest decides what the module accepts as the certificate of a client.
+#[test]
+fn a_certificate_that_is_not_passed_to_the_module_or_replaced_identifies_nobody() {
+    if adapter() != Adapter::Module {
+        return;
+    }
+    let listeners = Listeners::shared();
+    let robot = workload(&listeners.workloads, ROBOT);
+    let with_token = || item().bearer(&token("items:read"));
+    for request in [item(), with_token()] {
+        listeners.ask(NOT_PASSED, Some(&robot), request).assert_denied(401, "certificate_name");
+    }
+    let bound = report(&bound_to(&robot));
+    listeners.ask(NOT_PASSED, Some(&robot), bound).assert_denied(401, "certificate_binding");
+    listeners.ask(NOT_PASSED, None, with_token()).assert_allowed();
+    listeners.ask(NOT_PASSED, None, item()).assert_denied(401, "credentials_missing");
+
+    let other = workload(&listeners.workloads, "spiffe://example.org/agents/other");
+    let claiming = |identity: &Identity| {
+        let pem = identity.pem().replace('\r', "");
+        let encoded = pem.replace('\n', "%0A").replace(' ', "%20").replace('+', "%2B");
+        item().header("X-Client-Cert", &encoded)
+    };
+    listeners.ask(REPLACED, Some(&other), claiming(&robot)).assert_denied(401, "certificate_name");
+    listeners.ask(REPLACED, None, claiming(&robot)).assert_denied(401, "credentials_missing");
+    let asked = listeners.ask(REPLACED, Some(&robot), claiming(&robot));
+    assert_eq!(asked.assert_allowed().header("x-callgate-agent"), Some("robot"));
 }
 
 #[test]

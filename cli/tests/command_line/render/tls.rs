@@ -73,6 +73,50 @@ fn envoy_gets_a_listener_that_validates_certificates() {
     assert!(!without.contains("transport_socket"), "{without}");
 }
 
+/// The filter that passes certificates to the dynamic module.
+fn passing() -> Value {
+    json!({
+        "name": "peer-certificate",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+            "on_request_headers": [{
+                "object_key": "callgate.peer_certificate",
+                "factory_key": "envoy.string",
+                "format_string": { "text_format_source": { "inline_string": "%DOWNSTREAM_PEER_CERT%" } },
+            }],
+        },
+    })
+}
+
+#[test]
+fn the_dynamic_module_gets_the_certificate_from_a_filter_before_it() {
+    let policy = policy("tls-module.yaml", "envoy-module", "example.org");
+    let full = callgate(&format!("render {policy} --for envoy-module --full")).fine();
+    let bootstrap = parsed(&full);
+    let filters = at(&bootstrap, &format!("{CHAIN}/filters/0/typed_config/http_filters")).as_array().unwrap();
+    let gate = filters.iter().position(|filter| filter["name"] == "callgate").unwrap();
+    assert_eq!(filters[gate - 1], passing());
+    assert!(full.contains("# Passes the certificate of the client to the module"), "{full}");
+    assert!(at(&bootstrap, CHAIN).get("transport_socket").is_some());
+    has_no_findings("tls-module-full.yaml", &full);
+
+    let filter = callgate(&format!("render {policy} --for envoy-module")).fine();
+    let entries = parsed(&filter);
+    assert_eq!((&entries[0], &entries[1]["name"]), (&passing(), &json!("callgate")));
+    assert!(parsed(&uncommented(&filter)).get("http_filters").is_none(), "{filter}");
+    let discovered = callgate(&format!("render {policy} --for envoy-module --as ecds")).fine();
+    assert_eq!(parsed(&uncommented(&discovered))["http_filters"], json!([passing()]));
+
+    for arguments in ["--as extension-policy", "--as extension-policy --full"] {
+        let error = callgate(&format!("render {policy} --for envoy-module {arguments}")).failed(1);
+        assert!(error.contains("Envoy Gateway has no resource for the filter"), "{error}");
+    }
+    for (policy, gateway) in [(&*policy, "envoy"), ("envoy/policy.yaml", "envoy-module")] {
+        let printed = callgate(&format!("render {policy} --for {gateway} --full")).fine();
+        assert!(!printed.contains("peer_certificate"), "{gateway}: {printed}");
+    }
+}
+
 #[test]
 fn several_trust_domains_get_separate_authorities() {
     let policy = policy("tls-domains.yaml", "envoy", "example.org, partner.example");

@@ -11,6 +11,7 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
+use super::bootstrap::is_gate;
 use crate::build::{self, Flavor};
 
 /// How Envoy runs the gate.
@@ -26,6 +27,9 @@ pub enum Adapter {
 const ENVOY: &str = "envoy";
 /// The name of the gateway in policies for Envoy with the module.
 const ENVOY_MODULE: &str = "envoy-module";
+
+/// The name of the filter that passes certificates to the module, as `callgate render` prints it.
+const PASSING: &str = "peer-certificate";
 
 /// The namespaces of metrics. Envoy removes that of a filter from the names that Prometheus reads, and keeps that of a module.
 const WASM_METRICS: &str = "wasmcustom";
@@ -145,6 +149,28 @@ pub(super) fn filter() -> Value {
     })
 }
 
+/// Adds the filter that passes the certificate of the client to the module in front of the gate, if the policy reads certificates, and
+/// removes it otherwise. Envoy itself gives a module only the digest.
+pub(super) fn pass_certificates(filters: &mut Vec<Value>, policy: &str) {
+    filters.retain(|filter| filter.get("name").is_none_or(|name| name != PASSING));
+    let reads = serde_json::from_str::<Value>(policy).is_ok_and(|policy| policy.get("tls").is_some());
+    if let Some(gate) = filters.iter().position(is_gate).filter(|_| reads) {
+        let value = json!({
+            "object_key": "callgate.peer_certificate",
+            "factory_key": "envoy.string",
+            "format_string": { "text_format_source": { "inline_string": "%DOWNSTREAM_PEER_CERT%" } },
+        });
+        let passing = json!({
+            "name": PASSING,
+            "typed_config": {
+                "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
+                "on_request_headers": [value],
+            },
+        });
+        filters.insert(gate, passing);
+    }
+}
+
 /// Returns the module's configuration: the policy, or the policy with the variables that it may read.
 pub(super) fn configuration(policy: &str, environment: &[String]) -> String {
     if environment.is_empty() {
@@ -188,6 +214,20 @@ mod tests {
         assert_eq!(configuration(r#"{"a":1}"#, &[]), r#"{"a":1}"#);
         assert_eq!(configuration(r#"{"a":1}"#, &variables), r#"{"policy":{"a":1},"environment":["SECRET"]}"#);
         assert_eq!(configuration("a: 1", &variables), "a: 1");
+    }
+
+    #[test]
+    fn only_a_policy_with_certificates_has_the_filter_that_passes_them() {
+        let mut filters = vec![json!({ "name": "cors" }), filter(), json!({ "name": "router" })];
+        let names = |filters: &[Value]| -> Vec<Value> { filters.iter().map(|filter| filter["name"].clone()).collect() };
+        for _ in 0..2 {
+            pass_certificates(&mut filters, r#"{"tls":{}}"#);
+            assert_eq!(names(&filters), ["cors", PASSING, "callgate", "router"]);
+        }
+        for without in ["{}", "tls: {}"] {
+            pass_certificates(&mut filters, without);
+            assert_eq!(names(&filters), ["cors", "callgate", "router"]);
+        }
     }
 
     #[test]

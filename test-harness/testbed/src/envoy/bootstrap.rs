@@ -248,7 +248,9 @@ impl Bootstrap {
 
     fn set_policy(&mut self, policy: &str) -> Result<()> {
         if self.adapter == Adapter::Module {
-            self.policy = self.adapter.adapted(policy);
+            let policy = self.adapter.adapted(policy);
+            adapter::pass_certificates(self.filters()?, &policy);
+            self.policy = policy;
             return self.configure_module();
         }
         let gate = self.gate()?;
@@ -363,7 +365,8 @@ fn allow_answers(gate: &mut Value, policy: &Value) -> Result<()> {
     Ok(())
 }
 
-fn is_gate(filter: &Value) -> bool {
+/// Returns whether a filter is the gate.
+pub(super) fn is_gate(filter: &Value) -> bool {
     filter.get("name").is_some_and(|name| name == "callgate")
 }
 
