@@ -58,7 +58,7 @@ pub struct Features {
     pub gauges: bool,
     /// Whether the filter can send gRPC responses.
     pub grpc: bool,
-    /// Whether the host verifies ECDSA and RSA signatures, as Envoy does since 1.30. Kong ends a request during which the filter
+    /// Whether ECDSA and RSA signatures are verified natively: by the host, as in Envoy since 1.30, or by the adapter. Kong ends a request during which the filter
     /// calls that function.
     pub verifies: bool,
     /// The documents that the filter can fetch.
@@ -183,7 +183,7 @@ impl Features {
             Gateway::Envoy => ENVOY,
             // A module verifies natively. Envoy itself gives it only the digest of the client's certificate. The certificate comes from a
             // filter before it (`set_filter_state`), and must have that digest.
-            Gateway::EnvoyModule => Self { name: "envoy-module", verifies: false, ..ENVOY },
+            Gateway::EnvoyModule => Self { name: "envoy-module", ..ENVOY },
             // The `vm_id` of Istio's filters is empty, and all filters with an empty `vm_id` share one map.
             Gateway::Istio => Self { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
             Gateway::EnvoyGateway => Self { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },

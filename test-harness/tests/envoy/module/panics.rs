@@ -49,7 +49,7 @@ fn a_panic_fails_only_one_request() {
     assert!(gate.envoy.is_running());
 
     let log = gate.envoy.log();
-    assert!(log.contains("callgate panicked at"), "{}", gate.envoy.log_tail());
+    assert!(log.contains("callgate stopped at"), "{}", gate.envoy.log_tail());
     let signature = bearer.rsplit_once('.').unwrap().1;
     assert!(!log.contains(signature), "the log has the token");
     assert!(!log.contains("Caught Aborted") && !log.contains("Backtrace"), "{}", gate.envoy.log_tail());
