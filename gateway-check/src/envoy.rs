@@ -63,6 +63,7 @@ impl<'a> Check<'a> {
         if let Some(api) = listener.path("api_listener.api_listener") {
             let before = self.gates.len();
             let (_, manager) = api.open();
+            self.read_connection(&api);
             self.connection_manager(&manager, listener);
             self.certificates(&api, before);
         }
@@ -84,9 +85,10 @@ impl<'a> Check<'a> {
 
     fn filter_chain(&mut self, chain: &View<'a>, listener: &View<'a>) {
         let before = self.gates.len();
+        self.read_connection(chain);
         self.network_filters(chain, listener);
         self.certificates(chain, before);
-        self.certificate_replaced(chain, before);
+        self.passing_of_connection(chain, before);
     }
 
     fn network_filters(&mut self, chain: &View<'a>, listener: &View<'a>) {

@@ -44,6 +44,8 @@ struct Check<'a> {
     /// The policy that the gates should have, if the command names one.
     expected: Option<policy::Facts>,
     gates: Vec<gate::Gate<'a>>,
+    /// Whether the current filter chain sets the certificate of the client for the dynamic module.
+    certificate_of_connection: bool,
     bypasses: Vec<BypassRoute<'a>>,
     /// The upstreams that requests reach through a gate.
     gated: std::collections::BTreeSet<String>,
@@ -71,6 +73,7 @@ pub fn check(files: &[PathBuf], expected: Option<&Loaded>) -> Result<Vec<Finding
         report,
         expected: expected.map(policy::Facts::of),
         gates: Vec::new(),
+        certificate_of_connection: false,
         bypasses: Vec::new(),
         gated: std::collections::BTreeSet::new(),
         chosen_by: std::collections::BTreeSet::new(),

@@ -1,5 +1,6 @@
-//! Checks how a dynamic module gets the certificate of a client. Envoy gives it only the digest, so a filter in front of it sets the
-//! certificate as filter state. The gate rejects a certificate with another digest.
+//! Checks how a dynamic module gets the certificate of a client. Envoy gives it only the digest, so a filter sets the certificate as filter
+//! state: a network filter once for each connection, or an HTTP filter in front of the module for each request. The gate rejects a
+//! certificate with another digest.
 
 use super::Check;
 use super::filters::Chain;
@@ -9,7 +10,7 @@ use super::view::View;
 
 /// The end of the type of the filter that sets filter state for a request, also in a route.
 const FILTER: &str = ".filters.http.set_filter_state.v3.Config";
-/// The same for a connection.
+/// The end of the type of the network filter that sets filter state for a connection.
 const NETWORK_FILTER: &str = ".filters.network.set_filter_state.v3.Config";
 
 /// The key under which the module reads the certificate.
@@ -21,7 +22,7 @@ const FORMAT: &str = "%DOWNSTREAM_PEER_CERT%";
 
 /// The filter that `callgate render` prints.
 const INSTEAD: &str =
-    "write the filter `set_filter_state` in front of the gate, as `callgate render --for envoy-module` prints it";
+    "write the filter `set_filter_state` in the filter chain, as `callgate render --for envoy-module --full` prints it";
 
 impl<'a> Check<'a> {
     /// Checks that a module whose policy uses certificates gets them, and gets them unchanged.
@@ -30,7 +31,7 @@ impl<'a> Check<'a> {
             return;
         };
         let gate = gate.view.clone();
-        let (mut is_passed, mut is_behind, mut behind) = (false, false, None);
+        let (mut is_passed, mut is_behind, mut behind) = (self.certificate_of_connection, false, None);
         for filter in chain.filters.items() {
             for config in self.configs(&filter) {
                 let (type_name, content) = config.open();
@@ -52,7 +53,6 @@ impl<'a> Check<'a> {
             }
         }
         match behind {
-            // The decision was made before.
             _ if is_passed => {}
             Some(entry) => self.not_passed(&entry, "this filter runs after the gate; put it in front of the gate"),
             None if chain.hidden => {
@@ -102,18 +102,29 @@ impl<'a> Check<'a> {
         self.add(Code::CertificateNotPassed, view, message);
     }
 
+    /// Reads whether a filter chain sets the certificate for its connections.
+    pub(super) fn read_connection(&mut self, chain: &View<'a>) {
+        let filters = chain.find(&[NETWORK_FILTER]);
+        self.certificate_of_connection =
+            filters.iter().flat_map(View::fields).any(|(_, list)| !entries(&list).is_empty());
+    }
+
     /// Checks what a filter chain sets for its connections. `before` is the number of gates that were found before it.
-    pub(super) fn certificate_replaced(&mut self, chain: &View<'a>, before: usize) {
+    pub(super) fn passing_of_connection(&mut self, chain: &View<'a>, before: usize) {
         if !self.gates.iter().skip(before).any(reads_certificates) {
             return;
         }
         for filter in chain.find(&[NETWORK_FILTER]) {
-            let lists: Vec<View<'a>> = filter.fields().into_iter().map(|(_, list)| list).collect();
-            for entry in lists.iter().flat_map(entries) {
-                let message = format!(
-                    "a value of `{KEY}` for the whole connection keeps filters of requests from setting the certificate; remove this"
-                );
-                self.add(Code::CertificateReplaced, &entry, message);
+            let handshake = filter.get("on_downstream_tls_handshake");
+            for (_, list) in filter.fields() {
+                let is_in_time = handshake.as_ref().is_some_and(|known| std::ptr::eq(known.value, list.value));
+                for entry in entries(&list) {
+                    self.passing(&entry);
+                    if !is_in_time {
+                        let why = "the certificate is not known yet; write the value in `on_downstream_tls_handshake`";
+                        self.not_passed(&entry, why);
+                    }
+                }
             }
         }
     }

@@ -181,8 +181,8 @@ impl Features {
     pub const fn of(gateway: Gateway) -> Self {
         match gateway {
             Gateway::Envoy => ENVOY,
-            // A module verifies natively. Envoy itself gives it only the digest of the client's certificate. The certificate comes from a
-            // filter before it (`set_filter_state`), and must have that digest.
+            // A module verifies natively. Envoy itself gives it only the digest of the client's certificate. The certificate comes from
+            // another filter (`set_filter_state`), and must have that digest.
             Gateway::EnvoyModule => Self { name: "envoy-module", ..ENVOY },
             // The `vm_id` of Istio's filters is empty, and all filters with an empty `vm_id` share one map.
             Gateway::Istio => Self { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },

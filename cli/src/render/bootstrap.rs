@@ -64,8 +64,7 @@ const OTHER_DOMAIN: &str = "www.example.com";
 
 /// Returns the bootstrap.
 pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, String> {
-    let passing = tls::passing_filter(loaded).map_or("", |_| PASSING);
-    let filter = format!("{passing}{}", super::yaml(&envoy::filter(loaded, setting)?)?);
+    let filter = super::yaml(&envoy::filter(loaded, setting)?)?;
     let text = Cut::new(shipped::of(loaded).configuration()?, FILTER)?.replaced(&filter);
     let hosts = loaded.document.value().get("hosts").cloned().unwrap_or_default();
     let text = Cut::new(&text, DOMAINS)?.replaced(&format!("domains: {hosts}"));
@@ -94,8 +93,9 @@ pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, St
             let cut = Cut::new(&text, CHAIN)?;
             let chain = cut.block();
             let filters = chain.strip_prefix('-').unwrap_or(&chain);
+            let (list, filters) = filters.split_once('\n').unwrap_or((filters, ""));
             let tls = super::yaml(&serde_json::json!([{ "transport_socket": socket }]))?;
-            cut.replaced(&format!("{TLS}{tls} {filters}"))
+            cut.replaced(&format!("{TLS}{tls} {list}\n{}{filters}", passing(loaded)?))
         }
     };
     // Envoy does not start if two virtual hosts have the same domain.
@@ -107,4 +107,11 @@ pub(super) fn bootstrap(loaded: &Loaded, setting: &Setting) -> Result<String, St
     };
     let top = if super::is_module(loaded) { MODULE_TOP } else { TOP };
     Ok(format!("{top}{text}"))
+}
+
+/// Returns the entry of a filter chain's `filters` that passes certificates to the module, if the policy needs it.
+fn passing(loaded: &Loaded) -> Result<String, String> {
+    let Some(filter) = tls::passing_filter(loaded) else { return Ok(String::new()) };
+    let entry = super::yaml(&serde_json::json!([filter]))?;
+    Ok(format!("{PASSING}{entry}").lines().map(|line| format!("  {line}\n")).collect())
 }

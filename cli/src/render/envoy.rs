@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Setting, tls};
+use super::Setting;
 use callgate_kit::capabilities;
 use callgate_kit::policy::Loaded;
 
@@ -12,10 +12,9 @@ const MODULE: &str = "type.googleapis.com/envoy.extensions.filters.http.dynamic_
 /// The file of the dynamic module. Its name has the version, because Envoy does not load another file from the same path.
 pub(super) const LIBRARY: &str = concat!("libcallgate-", env!("CARGO_PKG_VERSION"), ".so");
 
-/// Returns the entries of `http_filters`: the gate, after the filter that it may need.
+/// Returns an entry of `http_filters`, in a list.
 pub(super) fn filter(loaded: &Loaded, setting: &Setting) -> Result<Value, String> {
-    let gate = json!({ "name": "callgate", "typed_config": local(loaded, setting)? });
-    Ok(tls::passing_filter(loaded).into_iter().chain([gate]).collect())
+    Ok(json!([{ "name": "callgate", "typed_config": local(loaded, setting)? }]))
 }
 
 /// Returns the file for a filter that Envoy discovers under the name `callgate`.

@@ -52,7 +52,7 @@ impl Comments {
 /// Returns the comments for a form, after an empty line; nothing for a form that contains everything.
 pub(super) fn comments(loaded: &Loaded, form: Form, setting: &Setting) -> Result<String, String> {
     let comments = match form {
-        Form::Filter | Form::Ecds => envoy(loaded, form)?,
+        Form::Filter | Form::Ecds => envoy(loaded)?,
         Form::WasmPlugin | Form::TrafficExtension | Form::EnvoyFilter => istio(loaded, form, setting)?,
         Form::ExtensionPolicy => envoy_gateway(loaded, setting)?,
         Form::HigressPlugin => higress(loaded, setting)?,
@@ -62,7 +62,7 @@ pub(super) fn comments(loaded: &Loaded, form: Form, setting: &Setting) -> Result
     Ok(format!("\n{}", comments.0))
 }
 
-fn envoy(loaded: &Loaded, form: Form) -> Result<Comments, String> {
+fn envoy(loaded: &Loaded) -> Result<Comments, String> {
     let is_module = super::is_module(loaded);
     let gateway = if is_module { super::MODULE } else { "envoy" };
     let mut comments = Comments::new(&format!(
@@ -103,12 +103,11 @@ fn envoy(loaded: &Loaded, form: Form) -> Result<Comments, String> {
             &yaml(&json!({ "transport_socket": socket }))?,
         );
     }
-    // The form `filter` has it.
-    if let Some(filter) = tls::passing_filter(loaded).filter(|_| form == Form::Ecds) {
+    if let Some(filter) = tls::passing_filter(loaded) {
         comments.add(
-            "In the `HttpConnectionManager`, in front of the filter: it passes the certificate of the client to the module, to which Envoy\n\
-             itself gives only the digest. Without it, the module cannot read any certificate.",
-            &yaml(&json!({ "http_filters": [filter] }))?,
+            "In each filter chain, in front of the `HttpConnectionManager`: it passes the certificate of the client to the module, to which\n\
+             Envoy itself gives only the digest. Without it, the module cannot read any certificate.",
+            &yaml(&json!({ "filters": [filter] }))?,
         );
     }
     Ok(comments)

@@ -33,15 +33,15 @@ pub(super) fn shared(loaded: &Loaded, gateway: &str) -> Option<String> {
     ))
 }
 
-/// Returns the filter that passes the certificate of the client to the dynamic module, to which Envoy itself gives only its digest; `None`
-/// if the module is not used, or the policy needs no certificates.
+/// Returns the network filter that passes the certificate of a connection to the dynamic module, to which Envoy itself gives only its
+/// digest; `None` if the module is not used, or the policy needs no certificates.
 pub(super) fn passing_filter(loaded: &Loaded) -> Option<Value> {
     (super::is_module(loaded) && is_used(loaded)).then(|| {
         json!({
             "name": "peer-certificate",
             "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
-                "on_request_headers": [{
+                "@type": "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
+                "on_downstream_tls_handshake": [{
                     "object_key": "callgate.peer_certificate",
                     "factory_key": "envoy.string",
                     "format_string": { "text_format_source": { "inline_string": "%DOWNSTREAM_PEER_CERT%" } },

@@ -30,9 +30,11 @@ const SHARED: &str = "shared";
 const UNTRUSTED: &str = "untrusted";
 /// Requires certificates, and has no authorities to validate them. Envoy then asks for none.
 const UNCHECKED: &str = "unchecked";
-/// Validates certificates, and has no filter that passes them to the module.
+/// Validates certificates, and passes a fixed value to the module instead of them.
 const NOT_PASSED: &str = "not-passed";
-/// Validates certificates, and lets clients choose what is passed to the module.
+/// Validates certificates, and passes them to the module by an HTTP filter.
+const PER_REQUEST: &str = "per-request";
+/// The same, and another filter lets clients choose what is passed.
 const REPLACED: &str = "replaced";
 /// Has no TLS.
 const PLAIN: &str = "plain";
@@ -70,14 +72,39 @@ fn certificate_policy() -> Value {
     policy
 }
 
-/// Returns a configuration with other filters in front of the module. `change` gets the filters, and the place of the one that passes
-/// certificates to it.
-fn passing_otherwise(bootstrap: &Bootstrap, change: impl FnOnce(&mut Vec<Value>, usize)) -> Bootstrap {
-    let mut bootstrap = bootstrap.clone();
-    let filters = bootstrap.manager().unwrap()["http_filters"].as_array_mut().unwrap();
-    let passing = filters.iter().position(|filter| filter["name"] == "peer-certificate").unwrap();
-    change(filters, passing);
-    bootstrap
+/// Returns a filter that sets what the module reads as the certificate of a client.
+fn passing(kind: &str, event: &str, value: &str) -> Value {
+    json!({
+        "name": format!("passing-{}", mark()),
+        "typed_config": {
+            "@type": format!("type.googleapis.com/envoy.extensions.filters.{kind}.set_filter_state.v3.Config"),
+            event: [{
+                "object_key": "callgate.peer_certificate",
+                "factory_key": "envoy.string",
+                "format_string": { "text_format_source": { "inline_string": value } },
+            }],
+        },
+    })
+}
+
+/// Returns the listeners that pass certificates to the module in another way than the harness does.
+fn passing_otherwise(validated: &Bootstrap) -> [(&'static str, Bootstrap); 3] {
+    let per_request = |values: &[&str]| {
+        let mut bootstrap = validated.clone();
+        let filters = bootstrap.manager().unwrap()["http_filters"].as_array_mut().unwrap();
+        let gate = filters.iter().position(|filter| filter["name"] == "callgate").unwrap();
+        filters.splice(gate..gate, values.iter().map(|value| passing("http", "on_request_headers", value)));
+        bootstrap
+    };
+    let mut not_passed = validated.clone();
+    let filters = not_passed.at("/static_resources/listeners/0/filter_chains/0/filters").unwrap();
+    filters.as_array_mut().unwrap().insert(0, passing("network", "on_downstream_tls_handshake", "none"));
+    let certificate = "%DOWNSTREAM_PEER_CERT%";
+    [
+        (NOT_PASSED, not_passed),
+        (PER_REQUEST, per_request(&[certificate])),
+        (REPLACED, per_request(&[certificate, "%REQ(X-CLIENT-CERT)%"])),
+    ]
 }
 
 impl Listeners {
@@ -110,14 +137,7 @@ impl Listeners {
         // Envoy itself gives the certificate to the Wasm filter.
         if adapter() == Adapter::Module {
             let validated = alone[0].1.clone();
-            let not_passed = passing_otherwise(&validated, |filters, passing| drop(filters.remove(passing)));
-            let replaced = passing_otherwise(&validated, |filters, passing| {
-                let mut second = filters[passing].clone();
-                let format = &mut second["typed_config"]["on_request_headers"][0]["format_string"];
-                format["text_format_source"]["inline_string"] = json!("%REQ(X-CLIENT-CERT)%");
-                filters.insert(passing + 1, second);
-            });
-            alone.extend([(NOT_PASSED, not_passed), (REPLACED, replaced)]);
+            alone.extend(passing_otherwise(&validated));
         }
         let bootstrap = Bootstrap::joined(alone.clone()).unwrap();
         let envoy = Envoy::start(&bootstrap, &Options::default()).unwrap();
@@ -349,7 +369,7 @@ fn listeners_that_do_not_validate_let_anyone_in_and_are_found() {
         codes.sort_unstable();
         let expected: &[&str] = match *name {
             DOMAINS => &[],
-            VALIDATED | SHARED => &["trust_domains_shared"],
+            VALIDATED | SHARED | PER_REQUEST => &["trust_domains_shared"],
             UNTRUSTED => &["certificates_unvalidated", "trust_domains_shared"],
             UNCHECKED => &["certificates_unvalidated"],
             NOT_PASSED => &["certificate_not_passed", "trust_domains_shared"],
@@ -377,6 +397,8 @@ fn a_certificate_that_is_not_passed_to_the_module_or_replaced_identifies_nobody(
     listeners.ask(NOT_PASSED, None, with_token()).assert_allowed();
     listeners.ask(NOT_PASSED, None, item()).assert_denied(401, "credentials_missing");
 
+    let asked = listeners.ask(PER_REQUEST, Some(&robot), item());
+    assert_eq!(asked.assert_allowed().header("x-callgate-agent"), Some("robot"));
     let other = workload(&listeners.workloads, "spiffe://example.org/agents/other");
     let claiming = |identity: &Identity| {
         let pem = identity.pem().replace('\r', "");

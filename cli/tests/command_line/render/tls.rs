@@ -73,13 +73,13 @@ fn envoy_gets_a_listener_that_validates_certificates() {
     assert!(!without.contains("transport_socket"), "{without}");
 }
 
-/// The filter that passes certificates to the dynamic module.
+/// The network filter that passes certificates to the dynamic module.
 fn passing() -> Value {
     json!({
         "name": "peer-certificate",
         "typed_config": {
-            "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
-            "on_request_headers": [{
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
+            "on_downstream_tls_handshake": [{
                 "object_key": "callgate.peer_certificate",
                 "factory_key": "envoy.string",
                 "format_string": { "text_format_source": { "inline_string": "%DOWNSTREAM_PEER_CERT%" } },
@@ -89,24 +89,22 @@ fn passing() -> Value {
 }
 
 #[test]
-fn the_dynamic_module_gets_the_certificate_from_a_filter_before_it() {
+fn the_dynamic_module_gets_the_certificate_from_a_network_filter() {
     let policy = policy("tls-module.yaml", "envoy-module", "example.org");
     let full = callgate(&format!("render {policy} --for envoy-module --full")).fine();
     let bootstrap = parsed(&full);
-    let filters = at(&bootstrap, &format!("{CHAIN}/filters/0/typed_config/http_filters")).as_array().unwrap();
-    let gate = filters.iter().position(|filter| filter["name"] == "callgate").unwrap();
-    assert_eq!(filters[gate - 1], passing());
+    let filters = at(&bootstrap, &format!("{CHAIN}/filters")).as_array().unwrap();
+    let names: Vec<&Value> = filters.iter().map(|filter| &filter["name"]).collect();
+    assert_eq!(names, ["peer-certificate", "envoy.filters.network.http_connection_manager"]);
+    assert_eq!(filters[0], passing());
     assert!(full.contains("# Passes the certificate of the client to the module"), "{full}");
     assert!(at(&bootstrap, CHAIN).get("transport_socket").is_some());
     has_no_findings("tls-module-full.yaml", &full);
 
-    let filter = callgate(&format!("render {policy} --for envoy-module")).fine();
-    let entries = parsed(&filter);
-    assert_eq!((&entries[0], &entries[1]["name"]), (&passing(), &json!("callgate")));
-    assert!(parsed(&uncommented(&filter)).get("http_filters").is_none(), "{filter}");
-    let discovered = callgate(&format!("render {policy} --for envoy-module --as ecds")).fine();
-    assert_eq!(parsed(&uncommented(&discovered))["http_filters"], json!([passing()]));
-
+    for form in ["filter", "ecds"] {
+        let printed = callgate(&format!("render {policy} --for envoy-module --as {form}")).fine();
+        assert_eq!(parsed(&uncommented(&printed))["filters"], json!([passing()]), "{printed}");
+    }
     for arguments in ["--as extension-policy", "--as extension-policy --full"] {
         let error = callgate(&format!("render {policy} --for envoy-module {arguments}")).failed(1);
         assert!(error.contains("Envoy Gateway has no resource for the filter"), "{error}");

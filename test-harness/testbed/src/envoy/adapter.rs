@@ -11,7 +11,6 @@ use std::sync::OnceLock;
 use anyhow::{Context as _, Result, bail};
 use serde_json::{Value, json};
 
-use super::bootstrap::is_gate;
 use crate::build::{self, Flavor};
 
 /// How Envoy runs the gate.
@@ -28,8 +27,8 @@ const ENVOY: &str = "envoy";
 /// The name of the gateway in policies for Envoy with the module.
 const ENVOY_MODULE: &str = "envoy-module";
 
-/// The name of the filter that passes certificates to the module, as `callgate render` prints it.
-const PASSING: &str = "peer-certificate";
+/// The key under which the module reads certificates of clients.
+const PEER_CERTIFICATE: &str = "callgate.peer_certificate";
 
 /// The namespaces of metrics. Envoy removes that of a filter from the names that Prometheus reads, and keeps that of a module.
 const WASM_METRICS: &str = "wasmcustom";
@@ -149,26 +148,43 @@ pub(super) fn filter() -> Value {
     })
 }
 
-/// Adds the filter that passes the certificate of the client to the module in front of the gate, if the policy reads certificates, and
-/// removes it otherwise. Envoy itself gives a module only the digest.
-pub(super) fn pass_certificates(filters: &mut Vec<Value>, policy: &str) {
-    filters.retain(|filter| filter.get("name").is_none_or(|name| name != PASSING));
-    let reads = serde_json::from_str::<Value>(policy).is_ok_and(|policy| policy.get("tls").is_some());
-    if let Some(gate) = filters.iter().position(is_gate).filter(|_| reads) {
-        let value = json!({
-            "object_key": "callgate.peer_certificate",
-            "factory_key": "envoy.string",
-            "format_string": { "text_format_source": { "inline_string": "%DOWNSTREAM_PEER_CERT%" } },
-        });
-        let passing = json!({
-            "name": PASSING,
-            "typed_config": {
-                "@type": "type.googleapis.com/envoy.extensions.filters.http.set_filter_state.v3.Config",
-                "on_request_headers": [value],
-            },
-        });
-        filters.insert(gate, passing);
+/// Adds the network filter that passes certificates to the module to each filter chain in which the module's policy reads them, unless
+/// something in the chain sets them. Envoy itself gives a module only the digest.
+pub(super) fn pass_certificates(listeners: &mut Value) {
+    let listeners = listeners.as_array_mut().into_iter().flatten();
+    let chains = listeners.filter_map(|listener| listener.get_mut("filter_chains")?.as_array_mut()).flatten();
+    for chain in chains.filter(|chain| reads_certificates(chain)) {
+        if let Some(filters) = chain.get_mut("filters").and_then(Value::as_array_mut) {
+            filters.insert(0, passing_filter());
+        }
     }
+}
+
+/// Returns whether the module reads certificates in this filter chain, and nothing sets them.
+fn reads_certificates(chain: &Value) -> bool {
+    let managers = chain.get("filters").and_then(Value::as_array).into_iter().flatten();
+    let filters = managers.filter_map(|manager| manager.pointer("/typed_config/http_filters")?.as_array()).flatten();
+    let mut policies = filters.filter_map(|filter| {
+        let configuration = filter.pointer("/typed_config/filter_config/value")?.as_str()?;
+        let read = serde_json::from_str::<Value>(configuration).ok()?;
+        Some(read.get("policy").cloned().unwrap_or(read))
+    });
+    policies.any(|policy| policy.get("tls").is_some()) && !chain.to_string().contains(PEER_CERTIFICATE)
+}
+
+/// Returns the network filter that passes certificates to the module, as `callgate render` prints it.
+fn passing_filter() -> Value {
+    json!({
+        "name": "peer-certificate",
+        "typed_config": {
+            "@type": "type.googleapis.com/envoy.extensions.filters.network.set_filter_state.v3.Config",
+            "on_downstream_tls_handshake": [{
+                "object_key": PEER_CERTIFICATE,
+                "factory_key": "envoy.string",
+                "format_string": { "text_format_source": { "inline_string": "%DOWNSTREAM_PEER_CERT%" } },
+            }],
+        },
+    })
 }
 
 /// Returns the module's configuration: the policy, or the policy with the variables that it may read.
@@ -218,15 +234,21 @@ mod tests {
 
     #[test]
     fn only_a_policy_with_certificates_has_the_filter_that_passes_them() {
-        let mut filters = vec![json!({ "name": "cors" }), filter(), json!({ "name": "router" })];
-        let names = |filters: &[Value]| -> Vec<Value> { filters.iter().map(|filter| filter["name"].clone()).collect() };
+        let chain = |policy: &str| {
+            let mut gate = filter();
+            gate["typed_config"]["filter_config"]["value"] = json!(policy);
+            json!({ "filters": [{ "name": "manager", "typed_config": { "http_filters": [gate, { "name": "router" }] } }] })
+        };
+        let with = [r#"{"tls":{}}"#, r#"{"environment":["A"],"policy":{"tls":{}}}"#];
+        let without = ["{}", "tls: {}", r#"{"environment":["tls"],"policy":{}}"#];
+        let chains: Vec<Value> = with.iter().chain(&without).map(|policy| chain(policy)).collect();
+        let mut listeners = json!([{ "name": "a", "filter_chains": chains }, { "name": "b" }]);
         for _ in 0..2 {
-            pass_certificates(&mut filters, r#"{"tls":{}}"#);
-            assert_eq!(names(&filters), ["cors", PASSING, "callgate", "router"]);
-        }
-        for without in ["{}", "tls: {}"] {
-            pass_certificates(&mut filters, without);
-            assert_eq!(names(&filters), ["cors", "callgate", "router"]);
+            pass_certificates(&mut listeners);
+            let chains = listeners[0]["filter_chains"].as_array().unwrap();
+            let first: Vec<&Value> = chains.iter().map(|chain| &chain["filters"][0]["name"]).collect();
+            assert_eq!(first, ["peer-certificate", "peer-certificate", "manager", "manager", "manager"]);
+            assert!(chains.iter().all(|chain| chain["filters"].as_array().unwrap().len() <= 2), "it is added once");
         }
     }
 

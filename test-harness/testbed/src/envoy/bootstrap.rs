@@ -248,9 +248,7 @@ impl Bootstrap {
 
     fn set_policy(&mut self, policy: &str) -> Result<()> {
         if self.adapter == Adapter::Module {
-            let policy = self.adapter.adapted(policy);
-            adapter::pass_certificates(self.filters()?, &policy);
-            self.policy = policy;
+            self.policy = self.adapter.adapted(policy);
             return self.configure_module();
         }
         let gate = self.gate()?;
@@ -324,7 +322,9 @@ impl Bootstrap {
     fn to_json(&self, folder: &Path) -> Result<String> {
         self.provide_libraries(folder)?;
         if !self.dynamic {
-            return Ok(self.json.to_string());
+            let mut bootstrap = self.json.clone();
+            adapter::pass_certificates(child(&mut bootstrap, LISTENERS)?);
+            return Ok(bootstrap.to_string());
         }
         self.write_listeners(folder)?;
         let mut bootstrap = self.clone();
@@ -341,7 +341,8 @@ impl Bootstrap {
     /// Writes the listeners to the file that Envoy watches. Envoy watches for moves, which also keeps it from reading an incomplete file.
     pub(super) fn write_listeners(&self, folder: &Path) -> Result<()> {
         self.provide_libraries(folder)?;
-        let listeners = self.json.pointer(LISTENERS).cloned().context("the configuration has no listeners")?;
+        let mut listeners = self.json.pointer(LISTENERS).cloned().context("the configuration has no listeners")?;
+        adapter::pass_certificates(&mut listeners);
         let mut resources = json!({ "resources": listeners });
         let listeners = resources.get_mut("resources").and_then(Value::as_array_mut).into_iter().flatten();
         for listener in listeners.filter_map(Value::as_object_mut) {
@@ -365,8 +366,7 @@ fn allow_answers(gate: &mut Value, policy: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Returns whether a filter is the gate.
-pub(super) fn is_gate(filter: &Value) -> bool {
+fn is_gate(filter: &Value) -> bool {
     filter.get("name").is_some_and(|name| name == "callgate")
 }
 
