@@ -260,7 +260,8 @@ impl Connection {
 }
 
 impl Stream {
-    fn end(&self) {
+    /// Completes the stream, and takes it apart.
+    pub(crate) fn end(&self) {
         let module = self.module.get() as *const c_void;
         if !module.is_null() && !self.is_taken_apart.get() {
             // SAFETY: the stream has not ended.
