@@ -206,6 +206,36 @@ fn holds_a_body_until_it_is_checked_and_filters_the_response() {
 }
 
 #[test]
+fn filters_a_response_once_that_another_filter_holds() {
+    let gateway = gateway("held-behind");
+    let answer = |tools: &str| format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"tools":[{tools}]}}}}"#);
+    let [whole, expected] = [r#"{"name":"look"},{"name":"drop_tables"}"#, r#"{"name":"look"}"#].map(answer);
+    let (first, rest) = whole.split_at(30);
+    let event = |data: &str| format!("event: message\ndata: {data}\n\n");
+    let notice = event(r#"{"jsonrpc":"2.0","method":"notifications/message"}"#);
+    let events = [notice.clone(), event(&whole)].concat();
+    let (before, after) = events.split_at(notice.len() + 20);
+    for (content_type, parts, expected) in [
+        ("application/json", vec![first, rest, ""], expected.clone()),
+        ("application/json", vec![&*whole, " ", ""], expected.clone()),
+        ("application/json", vec![first, rest], expected.clone()),
+        ("text/event-stream", vec![before, after, ""], [notice.clone(), event(&expected)].concat()),
+        ("text/event-stream", vec![before, after], [notice.clone(), event(&expected)].concat()),
+    ] {
+        let stream = post(&gateway);
+        assert_eq!(stream.request_body(LIST, true, false), CONTINUE);
+        assert_eq!(stream.response_headers(&[(":status", "200"), ("content-type", content_type)], false), CONTINUE);
+        let (last, all) = parts.split_last().unwrap();
+        for part in all {
+            stream.held_response_body(part, false);
+        }
+        assert_eq!(stream.held_response_body(last, true), expected, "{parts:?}");
+        stream.end();
+    }
+    gateway.end();
+}
+
+#[test]
 fn a_body_may_end_with_trailers() {
     let gateway = gateway("trailers");
     let stream = post(&gateway);
