@@ -5,6 +5,7 @@
 //! ones. Some versions do that with the last part before the hook. If another filter held the body, both may be the same buffer.
 #![expect(unsafe_code, reason = "Envoy's functions are foreign functions")]
 
+use aws_lc_rs::digest::{Context, SHA256};
 use callgate::host::HostError;
 
 use crate::abi::{self, EnvoyBuffer, EnvoyStream, ModuleBuffer};
@@ -38,8 +39,8 @@ impl Io {
 
     /// Finds the part of the response's body that Envoy passes to the current hook. Returns its size.
     ///
-    /// Envoy may move the last part behind what it holds for other filters. The module holds nothing of a response that it filters, so
-    /// everything there is new to it.
+    /// Envoy may move the last part behind what it holds for a filter that the response reaches after this one. If that is everything that
+    /// this filter let pass, only the rest is new. If not, nobody knows where the new part begins, so everything is filtered again.
     pub(crate) fn find_response_part(&self, end_of_stream: bool) -> Result<usize, HostError> {
         let envoy = self.envoy("http_get_body_size")?;
         let received = size(envoy, abi::RECEIVED_RESPONSE_BODY);
@@ -48,37 +49,84 @@ impl Io {
         let moved = received == 0 && end_of_stream && !same();
         let buffered = if moved { size(envoy, abi::BUFFERED_RESPONSE_BODY) } else { 0 };
         self.part.set(if buffered > 0 { abi::BUFFERED_RESPONSE_BODY } else { abi::RECEIVED_RESPONSE_BODY });
-        Ok(if buffered > 0 { buffered } else { received })
+        let passed = self.passed.borrow();
+        let is_behind = buffered > 0 && passed.size > 0 && passed.is(&self.part_bytes(0, passed.size)?);
+        let start = if is_behind { passed.size } else { 0 };
+        self.part_start.set(start);
+        Ok(if buffered > 0 { buffered.saturating_sub(start) } else { received })
     }
 
     /// Returns the number of bytes in the part that [`find_response_part`](Self::find_response_part) found, after changes.
     pub(crate) fn response_part_size(&self) -> usize {
-        self.envoy("http_get_body_size").map_or(0, |envoy| size(envoy, self.part.get()))
+        let all = self.envoy("http_get_body_size").map_or(0, |envoy| size(envoy, self.part.get()));
+        all.saturating_sub(self.part_start.get())
     }
 
     /// Returns at most `most` bytes of that part.
     pub(crate) fn response_part(&self, most: usize) -> Result<Vec<u8>, HostError> {
-        let envoy = self.envoy("http_get_body_chunks")?;
-        let all = chunks(envoy, self.part.get())?;
-        // SAFETY: Envoy filled the buffers, and nothing changed the body since.
-        Ok(cut(all.into_iter().map(|chunk| unsafe { chunk.bytes() }), 0, most))
+        let bytes = self.part_bytes(self.part_start.get(), most)?;
+        self.passed.borrow_mut().part.clone_from(&bytes);
+        Ok(bytes)
     }
 
     /// Replaces that part.
     pub(crate) fn replace_response_part(&self, bytes: &[u8]) -> Result<(), HostError> {
         let envoy = self.envoy("http_drain_body")?;
         let part = self.part.get();
+        // Bytes can be removed only from the beginning.
+        let new = [&self.part_bytes(0, self.part_start.get())?, bytes].concat();
         let old = size(envoy, part);
         // SAFETY: the stream is valid.
         if old > 0 && !unsafe { abi::envoy_dynamic_module_callback_http_drain_body(envoy, part, old) } {
             return Err(HostError { call: "http_drain_body", status: FAILED });
         }
-        let data = ModuleBuffer::of(bytes);
+        let data = ModuleBuffer::of(&new);
         // SAFETY: the stream is valid, and Envoy copies the bytes.
-        if !bytes.is_empty() && !unsafe { abi::envoy_dynamic_module_callback_http_append_body(envoy, part, data) } {
+        if !new.is_empty() && !unsafe { abi::envoy_dynamic_module_callback_http_append_body(envoy, part, data) } {
             return Err(HostError { call: "http_append_body", status: FAILED });
         }
+        self.passed.borrow_mut().part = bytes.to_vec();
         Ok(())
+    }
+
+    /// Notes that the part passes the filter.
+    pub(crate) fn pass_response_part(&self) {
+        self.response.add(self.response_part_size());
+        self.passed.borrow_mut().add_part();
+    }
+
+    fn part_bytes(&self, start: usize, most: usize) -> Result<Vec<u8>, HostError> {
+        let envoy = self.envoy("http_get_body_chunks")?;
+        let all = chunks(envoy, self.part.get())?;
+        // SAFETY: Envoy filled the buffers, and nothing changed the body since.
+        Ok(cut(all.into_iter().map(|chunk| unsafe { chunk.bytes() }), start, most))
+    }
+}
+
+/// What a filtered response consisted of so far, after the filter. Responses that are not filtered are not read.
+#[derive(Default)]
+pub(crate) struct Passed {
+    size: usize,
+    digest: Option<Context>,
+    /// The part in the current hook.
+    part: Vec<u8>,
+}
+
+impl Passed {
+    fn add_part(&mut self) {
+        let part = std::mem::take(&mut self.part);
+        if !part.is_empty() {
+            self.size = self.size.saturating_add(part.len());
+            self.digest.get_or_insert_with(|| Context::new(&SHA256)).update(&part);
+        }
+    }
+
+    /// Returns whether these bytes are all that passed.
+    fn is(&self, bytes: &[u8]) -> bool {
+        let Some(passed) = &self.digest else { return bytes.is_empty() };
+        let mut other = Context::new(&SHA256);
+        other.update(bytes);
+        bytes.len() == self.size && other.finish().as_ref() == passed.clone().finish().as_ref()
     }
 }
 

@@ -244,6 +244,18 @@ impl Connection {
         (status == abi::CONTINUE).then(|| String::from_utf8(forwarded).unwrap())
     }
 
+    /// Does the same, with a filter behind the module that holds the whole response. Returns what that forwards at the end.
+    pub(crate) fn held_response_body(&self, chunk: &str, end: bool) -> String {
+        let [received, buffered] = [abi::RECEIVED_RESPONSE_BODY, abi::BUFFERED_RESPONSE_BODY].map(|body| body as usize);
+        self.0.bodies.borrow_mut()[if end { buffered } else { received }].push(chunk.into());
+        let status = unsafe { envoy_dynamic_module_on_http_filter_response_body(self.pointer(), self.object(), end) };
+        assert_eq!(status, abi::CONTINUE);
+        let mut bodies = self.0.bodies.borrow_mut();
+        let passed = std::mem::take(&mut bodies[received]);
+        bodies[buffered].extend(passed);
+        if end { String::from_utf8(std::mem::take(&mut bodies[buffered]).concat()).unwrap() } else { String::new() }
+    }
+
     pub(crate) fn wake(&self, event: u64) {
         unsafe { envoy_dynamic_module_on_http_filter_scheduled(self.pointer(), self.object(), event) };
     }
@@ -260,7 +272,8 @@ impl Connection {
 }
 
 impl Stream {
-    fn end(&self) {
+    /// Completes the stream, and takes it apart.
+    pub(crate) fn end(&self) {
         let module = self.module.get() as *const c_void;
         if !module.is_null() && !self.is_taken_apart.get() {
             // SAFETY: the stream has not ended.

@@ -11,6 +11,7 @@ use callgate::Answer;
 use callgate::host::HostError;
 
 use crate::abi::{self, EnvoyBuffer, EnvoyStream, HeaderLine, ModuleBuffer};
+use crate::body::Passed;
 use crate::headers::{check_value, is_grpc, serialize};
 
 /// The status of an error for something that Envoy does not have.
@@ -60,6 +61,9 @@ pub(crate) struct Io {
     pub(crate) held: Cell<usize>,
     /// Which body has the part of the response that Envoy passes to the current hook.
     pub(crate) part: Cell<u32>,
+    /// Where the part begins in that body.
+    pub(crate) part_start: Cell<usize>,
+    pub(crate) passed: RefCell<Passed>,
     /// What the code for all gateways wants done.
     reply: RefCell<Option<Reply>>,
     continues: Cell<bool>,
@@ -82,6 +86,8 @@ impl Io {
             response: Traffic::default(),
             held: Cell::default(),
             part: Cell::new(abi::RECEIVED_RESPONSE_BODY),
+            part_start: Cell::default(),
+            passed: RefCell::default(),
             reply: RefCell::default(),
             continues: Cell::default(),
             rerouted: Cell::default(),

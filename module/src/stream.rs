@@ -91,7 +91,7 @@ impl Stream {
             Err(_) => StreamAction::Pause,
         };
         if action == StreamAction::Continue {
-            self.io.response.add(self.io.response_part_size());
+            self.io.pass_response_part();
             self.io.response.ended.set(end_of_stream);
         }
         action

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::abi::{self, CONTINUE, STOP_AND_BUFFER, STOP_ITERATION};
 use crate::fake_envoy::{Connection, Gateway};
+use crate::metrics::{self, Labelled};
 use crate::{hooks, main_thread, worker};
 
 const SECRET: &str = "a secret of thirty-two bytes, or";
@@ -75,15 +76,12 @@ fn bearer() -> String {
 
 /// Opens a stream with a message to the MCP server. Its headers are held.
 fn post(gateway: &Gateway) -> Connection {
-    post_as(gateway, &bearer())
-}
-
-fn post_as(gateway: &Gateway, bearer: &str) -> Connection {
+    let bearer = bearer();
     let stream = gateway.connect(&[
         (":method", "POST"),
         (":path", "/mcp"),
         (":authority", "api.example.com"),
-        ("authorization", bearer),
+        ("authorization", &bearer),
         ("content-type", "application/json"),
         ("mcp-protocol-version", "2025-11-25"),
     ]);
@@ -208,6 +206,36 @@ fn holds_a_body_until_it_is_checked_and_filters_the_response() {
 }
 
 #[test]
+fn filters_a_response_once_that_another_filter_holds() {
+    let gateway = gateway("held-behind");
+    let answer = |tools: &str| format!(r#"{{"jsonrpc":"2.0","id":7,"result":{{"tools":[{tools}]}}}}"#);
+    let [whole, expected] = [r#"{"name":"look"},{"name":"drop_tables"}"#, r#"{"name":"look"}"#].map(answer);
+    let (first, rest) = whole.split_at(30);
+    let event = |data: &str| format!("event: message\ndata: {data}\n\n");
+    let notice = event(r#"{"jsonrpc":"2.0","method":"notifications/message"}"#);
+    let events = [notice.clone(), event(&whole)].concat();
+    let (before, after) = events.split_at(notice.len() + 20);
+    for (content_type, parts, expected) in [
+        ("application/json", vec![first, rest, ""], expected.clone()),
+        ("application/json", vec![&*whole, " ", ""], expected.clone()),
+        ("application/json", vec![first, rest], expected.clone()),
+        ("text/event-stream", vec![before, after, ""], [notice.clone(), event(&expected)].concat()),
+        ("text/event-stream", vec![before, after], [notice.clone(), event(&expected)].concat()),
+    ] {
+        let stream = post(&gateway);
+        assert_eq!(stream.request_body(LIST, true, false), CONTINUE);
+        assert_eq!(stream.response_headers(&[(":status", "200"), ("content-type", content_type)], false), CONTINUE);
+        let (last, all) = parts.split_last().unwrap();
+        for part in all {
+            stream.held_response_body(part, false);
+        }
+        assert_eq!(stream.held_response_body(last, true), expected, "{parts:?}");
+        stream.end();
+    }
+    gateway.end();
+}
+
+#[test]
 fn a_body_may_end_with_trailers() {
     let gateway = gateway("trailers");
     let stream = post(&gateway);
@@ -247,23 +275,13 @@ fn a_stream_that_ends_while_it_waits_is_not_woken() {
     gateway.end();
 }
 
-fn with_fetched_keys(mut policy: Value) -> Value {
+#[test]
+fn requests_wait_for_keys_that_the_main_thread_fetches() {
+    let mut policy = policy("keys");
     policy["issuers"]["corp"]["algorithms"] = json!(["Ed25519"]);
     policy["issuers"]["corp"]["keys"] =
         json!({ "remote": { "url": "https://idp.example.com/jwks", "cluster": "idp" } });
-    policy
-}
-
-fn answer_with_keys(gateway: &Gateway, key: &SigningKey) {
-    let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
-    let keys = json!({ "keys": [{ "kid": "k", "kty": "OKP", "crv": "Ed25519", "x": x }] }).to_string();
-    let (first, last) = keys.split_at(20);
-    gateway.answer_call(1, &[(":status", "200"), ("content-type", "application/json")], &[first, last]);
-}
-
-#[test]
-fn requests_wait_for_keys_that_the_main_thread_fetches() {
-    let gateway = Gateway::new(&with_fetched_keys(policy("keys")).to_string()).unwrap();
+    let gateway = Gateway::new(&policy.to_string()).unwrap();
     assert_eq!(main_thread::count(), 1);
     let key = SigningKey::from_bytes(&[1; 32]);
     let signed = format!("{}.{}", encode(&json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "k" })), encode(&claims()));
@@ -275,13 +293,19 @@ fn requests_wait_for_keys_that_the_main_thread_fetches() {
         assert!(details(&stream).is_empty());
         stream
     });
+    // Envoy ends the stream while the module continues it.
     valid.0.fails_at_once.set(true);
+    valid.0.ends_at_once.set(true);
+    valid.0.defers_destroy.set(true);
 
     // The worker asks the main thread for the keys, once for both.
     assert_eq!(gateway.envoy.events.next(), Some(0));
     gateway.tick();
     assert_eq!(*gateway.envoy.calls.lock().unwrap(), ["idp /jwks"]);
-    answer_with_keys(&gateway, &key);
+    let x = URL_SAFE_NO_PAD.encode(key.verifying_key().as_bytes());
+    let keys = json!({ "keys": [{ "kid": "k", "kty": "OKP", "crv": "Ed25519", "x": x }] }).to_string();
+    let (first, last) = keys.split_at(20);
+    gateway.answer_call(1, &[(":status", "200"), ("content-type", "application/json")], &[first, last]);
     while valid.0.continued.get() == 0 || details(&forged).is_empty() {
         for stream in [&valid, &forged] {
             if stream.0.continued.get() == 0 && details(stream).is_empty() {
@@ -300,34 +324,19 @@ fn requests_wait_for_keys_that_the_main_thread_fetches() {
     assert_eq!(main_thread::count(), 0);
 }
 
-/// In observation, the headers are forwarded before the body has arrived, so the stream waits when it continues.
+/// Since version 1.40, Envoy calls the hook `destroy` later.
 #[test]
-fn a_stream_that_envoy_takes_apart_while_it_continues_is_not_used() {
-    let mut policy = with_fetched_keys(policy("continued"));
-    policy["mode"] = json!("observe");
-    for defers_destroy in [false, true] {
-        policy["name"] = json!(format!("continued-{defers_destroy}"));
-        policy["issuers"]["corp"]["keys"]["remote"]["url"] = json!(format!("https://idp.example.com/{defers_destroy}"));
-        let gateway = Gateway::new(&policy.to_string()).unwrap();
-        let key = SigningKey::from_bytes(&[1; 32]);
-        let signed =
-            format!("{}.{}", encode(&json!({ "alg": "EdDSA", "typ": "at+jwt", "kid": "k" })), encode(&claims()));
-        let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).to_bytes());
-        let stream = post_as(&gateway, &format!("Bearer {signed}.{signature}"));
-        stream.0.fails_at_once.set(true);
-        stream.0.ends_at_once.set(true);
-        stream.0.defers_destroy.set(defers_destroy);
-        assert_eq!(gateway.envoy.events.next(), Some(0));
-        gateway.tick();
-        answer_with_keys(&gateway, &key);
-        while stream.0.continued.get() == 0 {
-            stream.wake(stream.next_event().unwrap());
-        }
-        assert_eq!((stream.schedulers(), details(&stream)), ((1, 1), Vec::new()));
-        stream.end();
-        assert_eq!(stream.record()["outcome"]["details"], json!("no_healthy_upstream"), "{}", stream.record());
-        gateway.end();
-    }
+fn an_event_for_a_stream_that_envoy_has_taken_apart_changes_nothing() {
+    let gateway = gateway("apart");
+    let stream = post(&gateway);
+    stream.0.defers_destroy.set(true);
+    stream.0.end();
+    // The next stream makes this change.
+    metrics::change_later(&Labelled::named("callgate.keys.fetched").unwrap(), 1);
+    stream.wake(0);
+    assert_eq!((stream.schedulers(), details(&stream)), ((1, 1), Vec::new()));
+    stream.end();
+    gateway.end();
 }
 
 #[test]
