@@ -1,4 +1,5 @@
-//! An Envoy in memory, for tests and fuzzing: it has the functions that modules link to, and calls the hooks as Envoy does, also inside each other.
+//! An Envoy in memory, for tests and fuzzing: it has the functions that modules link to, and calls the hooks as Envoy does, also
+//! inside each other.
 #![expect(unsafe_code, reason = "it implements foreign functions")]
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "only tests and fuzzing use it")]
 #![cfg_attr(not(test), allow(dead_code, reason = "fuzzing uses only a part"))]

@@ -1,7 +1,7 @@
 //! Sequences of hooks that an input chooses, with Envoy in memory, and what must hold after each of them.
 //!
-//! A fuzzer runs this under AddressSanitizer (`cargo harness fuzz-module`), and a test with fixed inputs. The order of hooks is one that Envoy
-//! may choose, or worse. Clocks are stopped, and each input has its own shared map, so an input does the same in every run.
+//! A fuzzer runs this under AddressSanitizer (`cargo harness fuzz-module`), and a test with fixed inputs. The order of hooks is one that
+//! Envoy may choose, or worse. Clocks are stopped, and each input has its own shared map, so an input does the same in every run.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "only tests and fuzzing use it")]
 
 mod client;
