@@ -69,7 +69,7 @@ impl ModuleBuffer {
     ///
     /// # Safety
     /// The bytes that the buffer was made of must still be valid, and must be for `'a`.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "testing"))]
     pub(crate) unsafe fn bytes<'a>(self) -> &'a [u8] {
         // SAFETY: the caller guarantees that the pointer and the size are valid.
         unsafe { EnvoyBuffer { data: self.data, size: self.size }.bytes() }

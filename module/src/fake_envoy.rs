@@ -1,5 +1,8 @@
-//! An Envoy in memory, for tests: it has the functions that modules link to, and calls the hooks as Envoy does, also inside each other.
+//! An Envoy in memory, for tests and fuzzing: it has the functions that modules link to, and calls the hooks as Envoy does, also
+//! inside each other.
 #![expect(unsafe_code, reason = "it implements foreign functions")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "only tests and fuzzing use it")]
+#![cfg_attr(not(test), allow(dead_code, reason = "fuzzing uses only a part"))]
 
 mod functions;
 
@@ -14,6 +17,8 @@ use crate::abi::{self, EnvoyBuffer, HeaderLine};
 use crate::hooks::*;
 
 pub(crate) type Lines = Vec<(String, Vec<u8>)>;
+/// Lines whose names are any bytes.
+pub(crate) type RawLines = Vec<(Vec<u8>, Vec<u8>)>;
 type Body = Vec<Vec<u8>>;
 
 /// A response that the module sent.
@@ -35,6 +40,11 @@ pub(crate) struct Events {
 }
 
 impl Events {
+    /// Returns the numbers of schedulers that were created and deleted.
+    pub(crate) fn schedulers(&self) -> (usize, usize) {
+        (self.created.load(SeqCst), self.deleted.load(SeqCst))
+    }
+
     /// Waits for an event.
     pub(crate) fn next(&self) -> Option<u64> {
         let queue = self.queue.lock().unwrap();
@@ -73,7 +83,7 @@ impl Gateway {
             envoy_dynamic_module_on_http_filter_config_new(pointer(&*envoy), name, text)
         };
         envoy.frozen.store(1, SeqCst);
-        (!module.is_null()).then(|| Self { envoy, module: module as usize })
+        (!module.is_null()).then_some(Self { envoy, module: module as usize })
     }
 
     fn object(&self) -> *const c_void {
@@ -84,6 +94,11 @@ impl Gateway {
     pub(crate) fn connect(&self, headers: &[(&str, &str)]) -> Connection {
         let connection = Connection::default();
         connection.set_headers(abi::REQUEST_HEADERS, headers);
+        self.open(connection)
+    }
+
+    /// Opens a stream.
+    pub(crate) fn open(&self, connection: Connection) -> Connection {
         connection.0.config.set(pointer(&*self.envoy) as usize);
         // SAFETY: the configuration has not ended.
         let module = unsafe { envoy_dynamic_module_on_http_filter_new(self.object(), connection.pointer()) };
@@ -101,23 +116,39 @@ impl Gateway {
 
     /// Reports the result of a call.
     pub(crate) fn answer_call(&self, call: u64, headers: &[(&str, &str)], chunks: &[&str]) {
-        let lines: Vec<_> =
-            headers.iter().map(|(name, value)| HeaderLine::of(name.as_bytes(), value.as_bytes())).collect();
-        let chunks: Vec<_> = chunks.iter().map(|chunk| EnvoyBuffer::of(chunk.as_bytes())).collect();
+        let chunks: Vec<_> = chunks.iter().map(|chunk| chunk.as_bytes()).collect();
+        self.end_call(call, 0, &raw_lines(headers), &chunks);
+    }
+
+    /// Reports the result of a call, which may have failed.
+    pub(crate) fn end_call(&self, call: u64, result: u32, headers: &RawLines, chunks: &[&[u8]]) {
+        let lines: Vec<_> = headers.iter().map(|(name, value)| HeaderLine::of(name, value)).collect();
+        let chunks: Vec<_> = chunks.iter().map(|chunk| EnvoyBuffer::of(chunk)).collect();
         let (lines, chunks) = ((lines.as_ptr(), lines.len()), (chunks.as_ptr(), chunks.len()));
         let (envoy, module) = (pointer(&*self.envoy), self.object());
         // SAFETY: the configuration has not ended, and the lists outlive the hook.
         unsafe {
             envoy_dynamic_module_on_http_filter_config_http_callout_done(
-                envoy, module, call, 0, lines.0, lines.1, chunks.0, chunks.1,
+                envoy, module, call, result, lines.0, lines.1, chunks.0, chunks.1,
             );
         }
     }
 
     /// Ends the configuration.
-    pub(crate) fn end(self) {
-        // SAFETY: no stream of the configuration is left.
-        unsafe { envoy_dynamic_module_on_http_filter_config_destroy(self.object()) };
+    pub(crate) fn end(mut self) {
+        self.destroy();
+    }
+
+    /// Ends the configuration, unless it has ended. Envoy's object remains.
+    pub(crate) fn destroy(&mut self) {
+        let module = std::mem::replace(&mut self.module, 0) as *const c_void;
+        // SAFETY: the configuration has not ended, and null is allowed.
+        unsafe { envoy_dynamic_module_on_http_filter_config_destroy(module) };
+    }
+
+    /// Returns whether the configuration has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.module == 0
     }
 
     pub(crate) fn metric(&self, name: &str) -> i64 {
@@ -132,16 +163,30 @@ pub(crate) struct Stream {
     config: Cell<usize>,
     /// The module's object. Null after the stream has ended.
     pub(crate) module: Cell<usize>,
-    maps: RefCell<[Lines; 3]>,
+    maps: RefCell<[RawLines; 3]>,
     bodies: RefCell<[Body; 4]>,
+    /// Whether another filter held the part of the request that Envoy passes to the current hook.
+    pub(crate) receives_buffered: Cell<bool>,
+    /// The bytes of the request's body that left the filter.
+    pub(crate) forwarded: RefCell<Vec<u8>>,
     state: RefCell<BTreeMap<Vec<u8>, Vec<u8>>>,
     upstream: RefCell<Option<Vec<u8>>>,
+    /// The address of the client, if it is not the usual one.
+    pub(crate) source: RefCell<Option<Vec<u8>>>,
     events: Arc<Events>,
     pub(crate) sent: RefCell<Vec<Sent>>,
     pub(crate) resets: Cell<u32>,
     pub(crate) continued: Cell<u32>,
     pub(crate) routes: Cell<u32>,
-    /// Whether a response ends the stream before the function that sends it returns.
+    /// Whether a response has reached the filter.
+    responds: Cell<bool>,
+    /// Whether the filter let the headers of a response pass.
+    pub(crate) responded: Cell<bool>,
+    /// The number of responses that the module sent after that.
+    pub(crate) late: Cell<u32>,
+    /// Whether a response passes the hooks for responses before the function that sends it returns.
+    pub(crate) encodes_at_once: Cell<bool>,
+    /// Whether a response ends the stream before the function that sends it returns. So do requests that continue, and resets.
     pub(crate) ends_at_once: Cell<bool>,
     /// Whether continuing a request makes Envoy answer it before the function that continues it returns.
     pub(crate) fails_at_once: Cell<bool>,
@@ -155,6 +200,15 @@ pub(crate) struct Stream {
 #[derive(Default)]
 pub(crate) struct Connection(pub(crate) Box<Stream>);
 
+fn raw_lines(lines: &[(&str, &str)]) -> RawLines {
+    lines.iter().map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec())).collect()
+}
+
+thread_local! {
+    /// Whether this thread logs only defects.
+    pub(crate) static IS_QUIET: Cell<bool> = const { Cell::new(false) };
+}
+
 fn pointer<T>(object: &T) -> *mut c_void {
     (&raw const *object).cast_mut().cast()
 }
@@ -165,13 +219,20 @@ impl Connection {
     }
 
     pub(crate) fn set_headers(&self, map: u32, lines: &[(&str, &str)]) {
-        self.0.maps.borrow_mut()[map as usize] =
-            lines.iter().map(|(name, value)| ((*name).to_owned(), value.as_bytes().to_vec())).collect();
+        self.set_lines(map, raw_lines(lines));
+    }
+
+    pub(crate) fn set_lines(&self, map: u32, lines: RawLines) {
+        self.0.maps.borrow_mut()[map as usize] = lines;
+    }
+
+    pub(crate) fn lines(&self, map: u32) -> RawLines {
+        self.0.maps.borrow()[map as usize].clone()
     }
 
     pub(crate) fn header(&self, map: u32, name: &str) -> Option<String> {
         let maps = self.0.maps.borrow();
-        let value = maps[map as usize].iter().find(|(own, _)| own == name);
+        let value = maps[map as usize].iter().find(|(own, _)| own == name.as_bytes());
         value.map(|(_, value)| String::from_utf8(value.clone()).unwrap())
     }
 
@@ -188,7 +249,7 @@ impl Connection {
     }
 
     pub(crate) fn schedulers(&self) -> (usize, usize) {
-        (self.0.events.created.load(SeqCst), self.0.events.deleted.load(SeqCst))
+        self.0.events.schedulers()
     }
 
     pub(crate) fn next_event(&self) -> Option<u64> {
@@ -211,37 +272,90 @@ impl Connection {
 
     /// Passes a part of the body. `moved` is how some versions of Envoy pass the last one: behind what they hold.
     pub(crate) fn request_body(&self, chunk: &str, end: bool, moved: bool) -> u32 {
+        self.request_bytes(chunk.as_bytes(), end, moved)
+    }
+
+    /// As [`request_body`](Self::request_body), with any bytes.
+    pub(crate) fn request_bytes(&self, chunk: &[u8], end: bool, moved: bool) -> u32 {
         let body = if moved { abi::BUFFERED_REQUEST_BODY } else { abi::RECEIVED_REQUEST_BODY };
-        self.0.bodies.borrow_mut()[body as usize].push(chunk.into());
+        self.0.bodies.borrow_mut()[body as usize].push(chunk.to_vec());
+        self.pass_request_body(end)
+    }
+
+    /// Passes a part of the body that another filter held. Both bodies are the same one.
+    pub(crate) fn buffered_request_bytes(&self, chunk: &[u8], end: bool) -> u32 {
+        for body in [abi::BUFFERED_REQUEST_BODY, abi::RECEIVED_REQUEST_BODY] {
+            self.0.bodies.borrow_mut()[body as usize].push(chunk.to_vec());
+        }
+        self.0.receives_buffered.set(true);
         let status = unsafe { envoy_dynamic_module_on_http_filter_request_body(self.pointer(), self.object(), end) };
-        let mut bodies = self.0.bodies.borrow_mut();
-        let received = std::mem::take(&mut bodies[abi::RECEIVED_REQUEST_BODY as usize]);
-        if status == abi::STOP_AND_BUFFER {
+        self.0.receives_buffered.set(false);
+        self.0.bodies.borrow_mut()[abi::RECEIVED_REQUEST_BODY as usize].clear();
+        if status == abi::CONTINUE {
+            self.0.forward();
+        }
+        status
+    }
+
+    fn pass_request_body(&self, end: bool) -> u32 {
+        let status = unsafe { envoy_dynamic_module_on_http_filter_request_body(self.pointer(), self.object(), end) };
+        {
+            let mut bodies = self.0.bodies.borrow_mut();
+            let received = std::mem::take(&mut bodies[abi::RECEIVED_REQUEST_BODY as usize]);
             bodies[abi::BUFFERED_REQUEST_BODY as usize].extend(received);
+        }
+        if status == abi::CONTINUE {
+            self.0.forward();
         }
         status
     }
 
     pub(crate) fn request_trailers(&self) -> u32 {
-        unsafe { envoy_dynamic_module_on_http_filter_request_trailers(self.pointer(), self.object()) }
+        let status = unsafe { envoy_dynamic_module_on_http_filter_request_trailers(self.pointer(), self.object()) };
+        if status == abi::CONTINUE {
+            self.0.forward();
+        }
+        status
     }
 
     pub(crate) fn response_headers(&self, lines: &[(&str, &str)], end: bool) -> u32 {
-        self.set_headers(abi::RESPONSE_HEADERS, lines);
-        unsafe { envoy_dynamic_module_on_http_filter_response_headers(self.pointer(), self.object(), end) }
+        self.respond(raw_lines(lines), end)
+    }
+
+    /// As [`response_headers`](Self::response_headers), with any bytes.
+    pub(crate) fn respond(&self, lines: RawLines, end: bool) -> u32 {
+        self.set_lines(abi::RESPONSE_HEADERS, lines);
+        self.0.responds.set(true);
+        let status =
+            unsafe { envoy_dynamic_module_on_http_filter_response_headers(self.pointer(), self.object(), end) };
+        self.0.responded.set(status == abi::CONTINUE);
+        status
+    }
+
+    /// Passes a part of the response. Returns what is forwarded instead.
+    pub(crate) fn response_body(&self, chunk: &str, end: bool, moved: bool) -> Option<String> {
+        self.response_bytes(chunk.as_bytes(), end, moved).map(|bytes| String::from_utf8(bytes).unwrap())
+    }
+
+    /// As [`response_body`](Self::response_body), with any bytes.
+    pub(crate) fn response_bytes(&self, chunk: &[u8], end: bool, moved: bool) -> Option<Vec<u8>> {
+        let body = if moved { abi::BUFFERED_RESPONSE_BODY } else { abi::RECEIVED_RESPONSE_BODY };
+        self.0.bodies.borrow_mut()[body as usize].push(chunk.to_vec());
+        let status = unsafe { envoy_dynamic_module_on_http_filter_response_body(self.pointer(), self.object(), end) };
+        let forwarded = std::mem::take(&mut self.0.bodies.borrow_mut()[body as usize]).concat();
+        (status == abi::CONTINUE).then_some(forwarded)
     }
 
     pub(crate) fn response_trailers(&self) -> u32 {
         unsafe { envoy_dynamic_module_on_http_filter_response_trailers(self.pointer(), self.object()) }
     }
 
-    /// Passes a part of the response. Returns what is forwarded instead.
-    pub(crate) fn response_body(&self, chunk: &str, end: bool, moved: bool) -> Option<String> {
-        let body = if moved { abi::BUFFERED_RESPONSE_BODY } else { abi::RECEIVED_RESPONSE_BODY };
-        self.0.bodies.borrow_mut()[body as usize].push(chunk.into());
-        let status = unsafe { envoy_dynamic_module_on_http_filter_response_body(self.pointer(), self.object(), end) };
-        let forwarded = std::mem::take(&mut self.0.bodies.borrow_mut()[body as usize]).concat();
-        (status == abi::CONTINUE).then(|| String::from_utf8(forwarded).unwrap())
+    /// Reports a response that Envoy or another filter sends.
+    pub(crate) fn local_reply(&self, status: u32, details: &[u8]) {
+        let details = EnvoyBuffer::of(details);
+        unsafe {
+            envoy_dynamic_module_on_http_filter_local_reply(self.pointer(), self.object(), status, details, false)
+        };
     }
 
     /// Does the same, with a filter behind the module that holds the whole response. Returns what that forwards at the end.
@@ -264,6 +378,11 @@ impl Connection {
     pub(crate) fn end(&self) {
         self.0.end();
         self.0.destroy();
+    }
+
+    /// Returns whether the stream has ended.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.is_taken_apart.get()
     }
 
     fn object(&self) -> *const c_void {
@@ -291,5 +410,11 @@ impl Stream {
             // SAFETY: Envoy calls no hook of this stream any more.
             unsafe { envoy_dynamic_module_on_http_filter_destroy(module) };
         }
+    }
+
+    /// Forwards what Envoy holds of the request's body.
+    fn forward(&self) {
+        let held = std::mem::take(&mut self.bodies.borrow_mut()[abi::BUFFERED_REQUEST_BODY as usize]);
+        self.forwarded.borrow_mut().extend(held.concat());
     }
 }

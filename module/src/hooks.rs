@@ -31,6 +31,12 @@ type ModuleConfig = *const c_void;
 /// The version of Envoy's interface. Envoy only warns about another one.
 const VERSION: &std::ffi::CStr = c"v0.1.0";
 
+#[cfg(any(test, feature = "testing"))]
+thread_local! {
+    /// The number of panics that hooks of this thread caught.
+    pub(crate) static CAUGHT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 /// Calls a function, and returns `None` if it panics. The panic hook has logged that.
 fn guarded<T>(act: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(act)) {
@@ -38,6 +44,8 @@ fn guarded<T>(act: impl FnOnce() -> T) -> Option<T> {
         Err(payload) => {
             // Dropping it could panic again.
             std::mem::forget(payload);
+            #[cfg(any(test, feature = "testing"))]
+            CAUGHT.set(CAUGHT.get() + 1);
             None
         }
     }

@@ -2,8 +2,8 @@
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
-use std::sync::{Arc, LazyLock};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::sync::Arc;
+use std::time::{Duration, UNIX_EPOCH};
 
 use callgate::host::{
     AnswerHeaders, ClockCall, Host, HostError, Kind, Map, Monotonic, SharedStore, TableVerifier, Timestamp,
@@ -11,6 +11,7 @@ use callgate::host::{
 };
 
 use crate::abi::{self, EnvoyConfig};
+use crate::clock::{self, START};
 use crate::config::Shared;
 use crate::io::{FAILED, Io, NOT_FOUND, Reply};
 use crate::main_thread::Response;
@@ -22,8 +23,7 @@ use crate::{headers, main_thread, properties, timer};
 /// The status of an error for a function that this host does not have.
 const NOT_IMPLEMENTED: i32 = 12;
 
-/// The start of the monotonic clock. It is far from zero, because times before the start of the process are computed from it.
-static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+/// The monotonic clock starts far from zero, because times before the start of the process are computed from it.
 const BEFORE_START: u64 = 30 * 24 * 3_600 * 1_000;
 
 /// What the functions of the host apply to.
@@ -261,16 +261,20 @@ impl Host for Envoy {
 
     fn now(&self, _: ClockCall) -> Result<Timestamp, HostError> {
         let error = HostError { call: "clock_gettime", status: FAILED };
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_err(|_| error)?;
+        let since = clock::system().duration_since(UNIX_EPOCH).map_err(|_| error)?;
         u64::try_from(since.as_nanos()).map(Timestamp::from_nanos).map_err(|_| error)
     }
 
     fn monotonic(&self) -> Result<Monotonic, HostError> {
-        let since = u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let since = u64::try_from(clock::instant().saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX);
         Ok(Monotonic::from_millis(since.saturating_add(BEFORE_START)))
     }
 
     fn random(&self, bytes: &mut [u8]) -> Result<(), HostError> {
+        #[cfg(any(test, feature = "testing"))]
+        if clock::stopped::fill(bytes) {
+            return Ok(());
+        }
         getrandom::fill(bytes).map_err(|_| HostError { call: "getrandom", status: FAILED })
     }
 

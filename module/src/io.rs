@@ -12,6 +12,7 @@ use callgate::host::HostError;
 
 use crate::abi::{self, EnvoyBuffer, EnvoyStream, HeaderLine, ModuleBuffer};
 use crate::body::Passed;
+use crate::clock;
 use crate::headers::{check_value, is_grpc, serialize};
 
 /// The status of an error for something that Envoy does not have.
@@ -81,7 +82,7 @@ impl Io {
     pub(crate) fn new(envoy: EnvoyStream) -> Self {
         Self {
             envoy: Cell::new(envoy),
-            began: Instant::now(),
+            began: clock::instant(),
             request: Traffic::default(),
             response: Traffic::default(),
             held: Cell::default(),

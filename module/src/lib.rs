@@ -13,9 +13,12 @@
 
 mod abi;
 mod body;
+mod clock;
 mod config;
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 mod fake_envoy;
+#[cfg(any(test, feature = "testing"))]
+mod fuzzing;
 mod headers;
 mod hooks;
 mod host;
@@ -34,5 +37,8 @@ mod verifier;
 mod worker;
 
 pub use abi::CALLBACKS;
+#[cfg(any(test, feature = "testing"))]
+#[doc(hidden)]
+pub use fuzzing::fuzz;
 pub use hooks::HOOKS;
 pub use verifier::NativeVerifier;

@@ -161,7 +161,7 @@ fn find(config: &Shared) -> Option<Rc<MainRoot>> {
 }
 
 /// Returns the number of configurations that this thread fetches documents for.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn count() -> usize {
     ROOTS.with_borrow(Vec::len)
 }

@@ -7,9 +7,9 @@ use std::sync::OnceLock;
 
 use callgate::host::HostError;
 
-use crate::abi;
 use crate::headers::BAD_ARGUMENT;
 use crate::io::Io;
+use crate::{abi, clock};
 
 /// Where another filter of the chain puts the certificate of the client, as URL-encoded PEM (`%DOWNSTREAM_PEER_CERT%`): Envoy does not
 /// provide it to modules. The engine checks it against the digest, which Envoy provides, so another value cannot identify anybody.
@@ -50,7 +50,9 @@ pub(crate) fn read(io: &Io, path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
         }
         b"request\0duration" => {
             // The engine reads numbers as signed ones. The largest is 292 years.
-            Ok(number(u64::try_from(io.began.elapsed().as_nanos()).unwrap_or_default()))
+            Ok(number(
+                u64::try_from(clock::instant().saturating_duration_since(io.began).as_nanos()).unwrap_or_default(),
+            ))
         }
         b"request\0total_size" => {
             let maps = [abi::REQUEST_HEADERS, abi::REQUEST_TRAILERS];

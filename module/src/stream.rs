@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use callgate::Answer;
 use callgate::host::{HttpStream, StreamAction};
 
+use crate::clock;
 use crate::config::Shared;
 use crate::host::Envoy;
 use crate::io::{Io, Reply};
@@ -115,6 +116,11 @@ impl Stream {
 
     /// Evaluates a request again that waits.
     pub(crate) fn wake(&self) {
+        // Envoy or another filter has answered. A second response would cut off that one.
+        if self.io.response.began.get() {
+            self.alarm.take();
+            return;
+        }
         let second_has_passed = self.second_has_passed();
         let woken = self.enter(|http| {
             http.on_wake(second_has_passed);
@@ -232,7 +238,7 @@ impl Stream {
             return;
         };
         if self.second.get().is_none() {
-            self.second.set(Some(Instant::now()));
+            self.second.set(Some(clock::instant()));
         }
         if period < BODY_PERIOD {
             self.worker.config().hurry();
@@ -250,7 +256,7 @@ impl Stream {
 
     /// Returns whether a second has passed since the last one that counted.
     fn second_has_passed(&self) -> bool {
-        let now = Instant::now();
+        let now = clock::instant();
         let passed = self.second.get().is_none_or(|last| now.saturating_duration_since(last) >= ALMOST);
         if passed {
             self.second.set(Some(now));

@@ -10,6 +10,7 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use serde_json::{Value, json};
 
 use crate::abi::{self, CONTINUE, STOP_AND_BUFFER, STOP_ITERATION};
+use crate::clock::stopped::Clocks;
 use crate::fake_envoy::{Connection, Gateway};
 use crate::metrics::{self, Labelled};
 use crate::{hooks, main_thread, worker};
@@ -271,6 +272,24 @@ fn a_stream_that_ends_while_it_waits_is_not_woken() {
     assert_eq!(stream.request_body("{", false, false), STOP_AND_BUFFER);
     stream.end();
     assert_eq!((stream.schedulers(), stream.events()), ((1, 1), 0));
+    assert_eq!(stream.record()["decision"], json!("deny"), "{}", stream.record());
+    gateway.end();
+}
+
+#[test]
+fn a_stream_that_envoy_answered_gets_no_second_answer() {
+    let gateway = gateway("answered");
+    let stream = post(&gateway);
+    assert_eq!(stream.request_body("{", false, false), STOP_AND_BUFFER);
+    stream.local_reply(413, b"request_payload_too_large");
+    assert_eq!(stream.response_headers(&[(":status", "413")], false), CONTINUE);
+    let clocks = Clocks::stop();
+    for _ in 0..10 {
+        clocks.pass(Duration::from_secs(60));
+        stream.wake(0);
+    }
+    assert_eq!((details(&stream), stream.0.continued.get(), stream.schedulers()), (Vec::new(), 0, (1, 1)));
+    stream.end();
     assert_eq!(stream.record()["decision"], json!("deny"), "{}", stream.record());
     gateway.end();
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use callgate::host::{HttpStream, Root};
 
+use crate::clock;
 use crate::config::{self, Shared};
 use crate::host::{Entered, Envoy, Target};
 use crate::io::Io;
@@ -82,7 +83,7 @@ impl Worker {
                 log::error!("{line}");
             }
         }
-        let now = Instant::now();
+        let now = clock::instant();
         let read = now.checked_sub(READ_PERIOD).unwrap_or(now);
         let [streams, depth] = <[Cell<u32>; 2]>::default();
         Self { config, host, root: RefCell::new(root), streams, read: Cell::new(read), depth }
@@ -115,7 +116,7 @@ impl Worker {
     }
 
     fn read_documents(&self, waits_for_keys: bool) {
-        let now = Instant::now();
+        let now = clock::instant();
         let period = if waits_for_keys { HURRIED_READ_PERIOD } else { READ_PERIOD };
         if now.saturating_duration_since(self.read.get()) < period {
             return;
@@ -151,7 +152,13 @@ pub(crate) fn drop_ended() {
 }
 
 /// Returns the number of configurations in this worker.
-#[cfg(test)]
+#[cfg(any(test, feature = "testing"))]
 pub(crate) fn count() -> usize {
     WORKERS.with_borrow(|workers| workers.all.len())
+}
+
+/// Returns the number of bytes that are held for the requests and answers of this worker.
+#[cfg(any(test, feature = "testing"))]
+pub(crate) fn held_bytes() -> u64 {
+    WORKERS.with_borrow(|workers| workers.all.iter().map(|worker| worker.root.borrow().held_bytes()).sum())
 }

@@ -131,6 +131,13 @@ impl<H: Host> Root<H> {
         HttpStream::new(self.host.clone(), id, self.gate.clone(), Rc::clone(&self.waiting))
     }
 
+    /// Returns the number of bytes that are held for requests and answers.
+    #[cfg(any(test, feature = "testing"))]
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.gate.as_ref().map_or(0, |gate| gate.engine.held_bytes())
+    }
+
     /// Replaces the policy.
     fn replace(&mut self, gate: Gate<H>) {
         let previous = self.gate.replace(Rc::new(gate)).filter(|gate| gate.policy().fetches());

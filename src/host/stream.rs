@@ -285,7 +285,8 @@ impl<H: Host> HttpStream<H> {
     fn was_forwarded_while_held(&self) -> bool {
         let (Some(gate), Some(waiting)) = (&self.gate, &self.waiting) else { return false };
         // If the host does not know the property, nothing shows that the request was forwarded.
-        let bypassed = waiting.is_held() && matches!(self.host.property(UPSTREAM_ADDRESS), Ok(Some(_)));
+        let bypassed =
+            waiting.is_held() && !self.output.answered && matches!(self.host.property(UPSTREAM_ADDRESS), Ok(Some(_)));
         if bypassed {
             gate.deny_held_requests();
         }

@@ -1,17 +1,18 @@
 //! The functions that modules link to, over the streams and configurations in memory.
 #![expect(unsafe_code, reason = "it implements foreign functions")]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "only tests and fuzzing use it")]
 
 use std::ffi::c_void;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
-use super::{Config, Events, Sent, Stream};
+use super::{Config, Events, IS_QUIET, Sent, Stream};
 use crate::abi::{self, EnvoyBuffer, HeaderLine, ModuleBuffer};
 use crate::hooks::*;
 
 /// Returns the stream of a pointer.
 fn stream<'s>(stream: *mut c_void) -> &'s Stream {
-    // SAFETY: the module uses only pointers of streams that exist.
+    // SAFETY: the tests keep the objects of all streams, also of those that have ended.
     let stream = unsafe { &*stream.cast::<Stream>() };
     assert!(!stream.is_taken_apart.get(), "a stream was used that Envoy has taken apart");
     stream
@@ -61,6 +62,28 @@ fn define(config: *mut c_void, name: ModuleBuffer, id: *mut usize) -> u32 {
     abi::SUCCESS
 }
 
+/// Passes a response of the module through its own hooks.
+fn encode(stream: &Stream, envoy: *mut c_void, sent: &Sent) {
+    let status = (b":status".to_vec(), sent.status.to_string().into_bytes());
+    let lines = sent.headers.iter().map(|(name, value)| (name.clone().into_bytes(), value.clone()));
+    stream.maps.borrow_mut()[abi::RESPONSE_HEADERS as usize] = std::iter::once(status).chain(lines).collect();
+    let (module, ends) = (stream.module.get() as *const c_void, sent.body.is_empty());
+    // SAFETY: the stream has not ended.
+    let passed = unsafe { envoy_dynamic_module_on_http_filter_response_headers(envoy, module, ends) };
+    assert_eq!(passed, abi::CONTINUE, "the module holds its own response");
+    stream.responds.set(true);
+    stream.responded.set(true);
+    if ends {
+        return;
+    }
+    stream.bodies.borrow_mut()[abi::RECEIVED_RESPONSE_BODY as usize].push(sent.body.clone().into_bytes());
+    // SAFETY: as above.
+    let passed = unsafe { envoy_dynamic_module_on_http_filter_response_body(envoy, module, true) };
+    assert_eq!(passed, abi::CONTINUE, "the module holds its own response");
+    let body = std::mem::take(&mut stream.bodies.borrow_mut()[abi::RECEIVED_RESPONSE_BODY as usize]).concat();
+    assert_eq!(body, sent.body.as_bytes(), "the module changes its own response");
+}
+
 /// Schedulers are references to events, which exist as long as one of both sides.
 fn schedule(events: &Arc<Events>) -> *mut c_void {
     events.created.fetch_add(1, SeqCst);
@@ -81,8 +104,11 @@ fn delete(scheduler: *mut c_void) {
 }
 
 functions! {
-    fn envoy_dynamic_module_callback_log(_level: u32, message: ModuleBuffer) {
-        eprintln!("{}", String::from_utf8_lossy(&read(message)));
+    fn envoy_dynamic_module_callback_log(level: u32, message: ModuleBuffer) {
+        let message = read(message);
+        if level >= abi::CRITICAL || !IS_QUIET.get() {
+            eprintln!("{}", String::from_utf8_lossy(&message));
+        }
     }
     fn envoy_dynamic_module_callback_http_filter_config_define_counter(
         config: *mut c_void, name: ModuleBuffer, _labels: *const ModuleBuffer, _count: usize, id: *mut usize,
@@ -105,7 +131,7 @@ functions! {
     ) -> bool {
         let maps = stream(envoy).maps.borrow();
         let name = read(name);
-        let values: Vec<_> = maps[map as usize].iter().filter(|(own, _)| own.as_bytes() == name).collect();
+        let values: Vec<_> = maps[map as usize].iter().filter(|(own, _)| *own == name).collect();
         give(count, Some(values.len()));
         give(value, values.get(index).map(|(_, value)| EnvoyBuffer::of(value)))
     }
@@ -115,14 +141,14 @@ functions! {
     fn envoy_dynamic_module_callback_http_get_headers(envoy: *mut c_void, map: u32, lines: *mut HeaderLine) -> bool {
         for (at, (name, value)) in stream(envoy).maps.borrow()[map as usize].iter().enumerate() {
             // SAFETY: the module passed room for all lines.
-            unsafe { lines.add(at).write(HeaderLine::of(name.as_bytes(), value)) };
+            unsafe { lines.add(at).write(HeaderLine::of(name, value)) };
         }
         true
     }
     fn envoy_dynamic_module_callback_http_add_header(
         envoy: *mut c_void, map: u32, name: ModuleBuffer, value: ModuleBuffer,
     ) -> bool {
-        let (name, value) = (String::from_utf8(read(name)).unwrap(), read(value));
+        let (name, value) = (read(name), read(value));
         let is_accepted = !value.is_empty();
         if is_accepted {
             stream(envoy).maps.borrow_mut()[map as usize].push((name, value));
@@ -132,7 +158,7 @@ functions! {
     fn envoy_dynamic_module_callback_http_set_header(
         envoy: *mut c_void, map: u32, name: ModuleBuffer, value: ModuleBuffer,
     ) -> bool {
-        let (name, value) = (String::from_utf8(read(name)).unwrap(), read(value));
+        let (name, value) = (read(name), read(value));
         let lines = &mut stream(envoy).maps.borrow_mut()[map as usize];
         lines.retain(|(own, _)| *own != name);
         if !value.is_empty() {
@@ -167,7 +193,9 @@ functions! {
         *body = if rest.is_empty() { Vec::new() } else { vec![rest] };
         true
     }
-    fn envoy_dynamic_module_callback_http_received_buffered_request_body(_envoy: *mut c_void) -> bool { false }
+    fn envoy_dynamic_module_callback_http_received_buffered_request_body(envoy: *mut c_void) -> bool {
+        stream(envoy).receives_buffered.get()
+    }
     fn envoy_dynamic_module_callback_http_received_buffered_response_body(_envoy: *mut c_void) -> bool { false }
     fn envoy_dynamic_module_callback_http_send_response(
         envoy: *mut c_void, status: u32, lines: *const HeaderLine, count: usize, body: ModuleBuffer, details: ModuleBuffer,
@@ -182,7 +210,13 @@ functions! {
             let details = EnvoyBuffer::of(details.as_bytes());
             envoy_dynamic_module_on_http_filter_local_reply(envoy, stream.module.get() as *const c_void, status, details, false);
         }
-        stream.sent.borrow_mut().push(Sent { status, details, headers, body });
+        stream.late.set(stream.late.get() + u32::from(stream.responded.get()));
+        let sent = Sent { status, details, headers, body };
+        // A response in place of one that has reached the filters skips them.
+        if stream.encodes_at_once.get() && !stream.responds.get() {
+            encode(stream, envoy, &sent);
+        }
+        stream.sent.borrow_mut().push(sent);
         if stream.ends_at_once.get() {
             stream.end();
         }
@@ -190,6 +224,7 @@ functions! {
     fn envoy_dynamic_module_callback_http_filter_continue_decoding(envoy: *mut c_void) {
         let stream = stream(envoy);
         stream.continued.set(stream.continued.get() + 1);
+        stream.forward();
         if stream.fails_at_once.get() {
             let (module, details) = (stream.module.get() as *const c_void, EnvoyBuffer::of(b"no_healthy_upstream"));
             // SAFETY: the stream has not ended.
@@ -197,21 +232,25 @@ functions! {
                 envoy_dynamic_module_on_http_filter_local_reply(envoy, module, 503, details, false);
                 envoy_dynamic_module_on_http_filter_response_headers(envoy, module, true);
             }
-            if stream.ends_at_once.get() {
-                stream.end();
-            }
+            stream.responded.set(true);
+        }
+        if stream.ends_at_once.get() {
+            stream.end();
         }
     }
     fn envoy_dynamic_module_callback_http_filter_reset_stream(envoy: *mut c_void, _reason: u32, _details: ModuleBuffer) {
         let stream = stream(envoy);
         stream.resets.set(stream.resets.get() + 1);
+        if stream.ends_at_once.get() {
+            stream.end();
+        }
     }
     fn envoy_dynamic_module_callback_http_filter_get_attribute_string(
         envoy: *mut c_void, attribute: u32, value: *mut EnvoyBuffer,
     ) -> bool {
-        let upstream = stream(envoy).upstream.borrow();
+        let (upstream, source) = (stream(envoy).upstream.borrow(), stream(envoy).source.borrow());
         give(value, match attribute {
-            abi::SOURCE_ADDRESS => Some(EnvoyBuffer::of(b"192.0.2.1:80")),
+            abi::SOURCE_ADDRESS => Some(EnvoyBuffer::of(source.as_deref().unwrap_or(b"192.0.2.1:80"))),
             abi::PEER_CERTIFICATE_DIGEST => Some(EnvoyBuffer::of(b"ab12")),
             abi::UPSTREAM_ADDRESS => upstream.as_deref().map(EnvoyBuffer::of),
             other => panic!("attribute {other} is not supported by all versions"),
@@ -222,8 +261,8 @@ functions! {
     ) -> bool {
         assert_eq!(attribute, abi::RESPONSE_CODE, "not supported by all versions");
         let maps = stream(envoy).maps.borrow();
-        let status = maps[abi::RESPONSE_HEADERS as usize].iter().find(|(name, _)| name == ":status");
-        give(value, status.map(|(_, status)| str::from_utf8(status).unwrap().parse().unwrap()))
+        let status = maps[abi::RESPONSE_HEADERS as usize].iter().find(|(name, _)| name == b":status");
+        give(value, status.and_then(|(_, status)| str::from_utf8(status).ok()?.parse().ok()))
     }
     fn envoy_dynamic_module_callback_http_set_filter_state_bytes(
         envoy: *mut c_void, key: ModuleBuffer, value: ModuleBuffer,
