@@ -90,7 +90,7 @@ codes! {
     BothAdapters "both_adapters" Error
         "A filter chain has the gate as a Wasm filter and as a dynamic module: each request is decided and counted twice, and the second decision does not see the credential that the first one removed."
     ModuleUnloaded "module_unloaded" Error
-        "Without `do_not_close`, Envoy unloads the dynamic module with the last listener that uses it: limits start again, and a signature or proof can be used once more."
+        "Without `do_not_close`, Envoy closes the dynamic module with the last listener that uses it. Only the mark in the file, which the system's loader honors, then keeps it in memory; a module that is unloaded forgets limits and accepted signatures."
     SecretInline "secret_inline" Error
         "The configuration contains a secret, and gateways print their configuration on the admin interface."
     SecretNotPassed "secret_not_passed" Error
