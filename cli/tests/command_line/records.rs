@@ -393,8 +393,6 @@ fn explains_a_record_in_plain_text() {
     let changed = denied.to_string();
     let shown = run(&["explain", "--record", "-"], &changed).fine();
     assert!(shown.ends_with("500 bytes sent, tools that were removed because they changed: pay, refund\n"), "{shown}");
-    let kept = run(&["records", "--format", "json", "-"], &changed).fine();
-    assert!(kept.contains(r#""tools_changed":["pay","refund"]"#), "{kept}");
 
     let policy = "examples/quickstart/policy.yaml";
     let placed = callgate(&format!("explain {policy} --record @{path}")).fine();
