@@ -27,15 +27,19 @@ const CLIENT_GONE: u64 = 1 << 14;
 
 /// The details of responses that Envoy itself sends, by their beginning, with the bits of its response flags. Where several flags are
 /// possible, one with the same meaning for records stands for all.
-const OWN_RESPONSES: [(&[u8], u64); 8] = [
+const OWN_RESPONSES: [(&[u8], u64); 12] = [
     (b"direct_response", 0),
     (b"request_payload_too_large", 0),
     (b"no_healthy_upstream", 1 << 1),
+    (b"response_timeout", 1 << 2),
     (b"upstream_response_timeout", 1 << 2),
-    (b"upstream_per_try_timeout", 1 << 2),
+    (b"upstream_per_try", 1 << 2),
     (b"upstream_reset_before_response_started", 1 << 6),
+    (b"upstream_reset_after_response_started", 1 << 6),
     (b"route_not_found", 1 << 8),
     (b"stream_idle_timeout", 1 << 16),
+    (b"request_overall_timeout", 1 << 16),
+    (b"max_duration_timeout", 1 << 16),
 ];
 
 /// Returns a property, or `None` if it has no value. Numbers have 64 bits, little-endian, and durations are in nanoseconds.
@@ -152,10 +156,8 @@ fn flags(io: &Io) -> Option<u64> {
     }
     match (io.response.began.get(), io.response.ended.get()) {
         (_, true) => Some(0),
-        // Envoy answers every request whose upstream fails before the response begins.
-        (false, false) => Some(CLIENT_GONE),
-        // The client or the upstream may have ended it.
-        (true, false) => None,
+        // If the upstream fails, or something takes too long, Envoy reports a response, even if another one has begun.
+        (_, false) => Some(CLIENT_GONE),
     }
 }
 
@@ -248,7 +250,7 @@ mod tests {
         let io = Io::new(stream.pointer());
         assert_eq!(count(&io, b"response\0flags"), Some(CLIENT_GONE));
         io.response.began.set(true);
-        assert_eq!(count(&io, b"response\0flags"), None, "nobody knows who ended it");
+        assert_eq!(count(&io, b"response\0flags"), Some(CLIENT_GONE), "nothing else ends a response without a report");
         io.response.ended.set(true);
         assert_eq!(count(&io, b"response\0flags"), Some(0));
         assert_eq!(read(&io, b"response\0code_details").unwrap(), None, "there is no upstream");

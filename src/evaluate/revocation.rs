@@ -77,6 +77,9 @@ impl<'a> Evaluation<'a, '_> {
                 other
             }
         };
+        if checked.as_ref().is_err_and(|refused| is_known(self.facts, refused)) {
+            return Ok(None);
+        }
         let (rule, result) = match checked {
             Ok(()) => (Rule::Gate, Ok(NotRevoked::assertion())),
             Err(Refused { reason, rule, why }) => {
@@ -164,8 +167,12 @@ pub(super) fn revoked_since<'p>(facts: &Facts<'p>, context: &Context<'_>, now: T
         return Ok(());
     }
     let checked = look_up_at(facts, context, now);
-    let is_known = |refused: &Refused<'_>| facts.denials.iter().any(|denial| denial.reason == refused.reason);
-    if checked.as_ref().is_err_and(is_known) { Ok(()) } else { checked }
+    if checked.as_ref().is_err_and(|refused| is_known(facts, refused)) { Ok(()) } else { checked }
+}
+
+/// Returns whether a denial for the same reason was observed before. It is not repeated: both policies of a name may suspend an agent.
+fn is_known(facts: &Facts<'_>, refused: &Refused<'_>) -> bool {
+    facts.denials.iter().any(|denial| denial.reason == refused.reason)
 }
 
 /// Not inlined, because most policies revoke nothing.

@@ -259,7 +259,7 @@ fn adapted(mut suites: Vec<Suite>, adapter: Adapter) -> Vec<Suite> {
 }
 
 /// Returns a suite in which each case that counts requests or fetches documents has a separate policy with a unique name and its own
-/// clusters. The state that the workers of a gateway share outlives a case, and cases must not affect each other.
+/// clusters, and each policy that revokes or suspends something has a unique name. The state that the workers of a gateway share outlives a case, and cases must not affect each other.
 fn apart(number: usize, suite: &Suite) -> Suite {
     let mut apart = suite.clone();
     for (index, case) in apart.cases.iter_mut().enumerate().filter(|(_, case)| case.skip_envoy.is_none()) {
@@ -274,7 +274,23 @@ fn apart(number: usize, suite: &Suite) -> Suite {
             apart.policies.push(policy);
         }
     }
+    for (index, policy) in apart.policies.iter_mut().enumerate().filter(|(_, policy)| publishes(&policy.document)) {
+        if let Some(name) = policy.document.get_mut("name") {
+            *name = json!(format!("{}-{number}-p{index}", name.as_str().unwrap_or_default()));
+        }
+    }
     apart
+}
+
+/// Returns whether other policies of the same name may apply what a policy revokes and suspends.
+fn publishes(policy: &Value) -> bool {
+    match policy {
+        Value::Object(members) => members.iter().any(|(name, value)| {
+            matches!(name.as_str(), "revoked" | "revocations" | "suspended" | "streams") || publishes(value)
+        }),
+        Value::Array(items) => items.iter().any(publishes),
+        _ => false,
+    }
 }
 
 /// Returns whether a policy may enable replay protection.
