@@ -1,5 +1,7 @@
 //! What a configuration may be, and what is kept and lost when it or the library is replaced.
 
+use std::path::Path;
+
 use serde_json::{Value, json};
 use test_harness::client::Request;
 use test_harness::envoy::{Bootstrap, Options};
@@ -120,20 +122,36 @@ fn limits_survive_a_time_without_the_gate() {
     assert_eq!(three_reads(&gate), [429; 3]);
 }
 
-#[test]
-fn another_version_of_the_library_starts_with_empty_counts() {
-    let gate = start(&limited(), dynamic, &Options::default());
-    assert_eq!(three_reads(&gate), [200, 200, 429]);
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("libcallgate-next.so");
+/// Writes a library with other bytes but the same behavior, and returns the configuration that names it.
+fn with_another_version(gate: &Gate, folder: &Path) -> Bootstrap {
+    let file = folder.join("libcallgate-next.so");
     let mut bytes = std::fs::read(library()).unwrap();
     bytes.extend(b"next");
     std::fs::write(&file, bytes).unwrap();
     let mut next = gate.bootstrap.clone();
     next.set_module(&file).unwrap();
-    update(&gate, &next, 2);
+    next
+}
+
+#[test]
+fn another_version_of_the_library_starts_with_empty_counts() {
+    let gate = start(&limited(), dynamic, &Options::default());
+    assert_eq!(three_reads(&gate), [200, 200, 429]);
+    let folder = tempfile::tempdir().unwrap();
+    update(&gate, &with_another_version(&gate, folder.path()), 2);
     assert_eq!(three_reads(&gate), [200, 200, 429]);
     // The counts of the first version are still in its memory.
     update(&gate, &gate.bootstrap, 3);
     assert_eq!(three_reads(&gate), [429; 3]);
+}
+
+/// It does not know what the first version accepted.
+#[test]
+fn another_version_of_the_library_rejects_what_was_signed_before_it() {
+    let gate = signed::gate_of(library(), &signed::signed_policy(), dynamic, 2);
+    let call = Call::get("/items/1").request();
+    gate.ask(call.clone()).assert_allowed();
+    let folder = tempfile::tempdir().unwrap();
+    update(&gate, &with_another_version(&gate, folder.path()), 2);
+    gate.ask(call).assert_denied(503, "replay_table_young");
 }
