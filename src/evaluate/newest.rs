@@ -6,8 +6,8 @@
 //! addition to the entries of that policy. A policy with none of these publishes nothing and reads nothing, even if a newer one revokes
 //! something: all policies would pay for that.
 //!
-//! Workers get updates one after the other, and all of them in the same order. Whichever worker is the last, the policy that it opens last is
-//! the newest one.
+//! Each worker gets all updates in the same order, and the workers get an update one after the other. The policy that the last worker opens
+//! last is therefore the newest one.
 //!
 //! A gateway does not configure a policy again that it still has because of an open stream. After an update and its reversal, only the end of
 //! the policy in between shows that the older one is in force again. A policy therefore withdraws at its end what it published. If it is still
