@@ -143,6 +143,16 @@ impl Engine {
         }
     }
 
+    /// Creates the engine of a worker that begins to use a policy after another context has started it, perhaps after a newer policy.
+    #[cfg(any(test, feature = "adapter"))]
+    pub(crate) fn following(policy: Arc<Policy>, services: Services) -> Self {
+        let mut engine = Self::new(policy, services);
+        if let Some(newest) = &mut engine.newest {
+            newest.follow();
+        }
+        engine
+    }
+
     /// Returns the policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
