@@ -32,6 +32,13 @@ pub(super) fn is_gate(name: Option<&str>, filter: &View<'_>) -> bool {
     configured || names.into_iter().flatten().any(|text| text.contains("callgate"))
 }
 
+/// Returns the name by which Envoy finds the library of a file in its search path: `callgate` for `/etc/envoy/libcallgate.so`.
+fn library_name(file: &str) -> &str {
+    let name = file.rsplit('/').next().unwrap_or(file);
+    let name = name.strip_suffix(".so").unwrap_or(name);
+    name.strip_prefix("lib").unwrap_or(name)
+}
+
 /// Returns whether a value is meant to configure the gate: a policy, or a policy with the variables that it may read.
 pub(super) fn is_configuration(value: &Value) -> bool {
     let contains = |value: &Value| value.get("policy").is_some_and(policy::is_policy);
@@ -48,8 +55,9 @@ impl<'a> Check<'a> {
             self.remote_module(&remote, "copy the file to the machine, and write `local: { filename: ... }`");
         }
         self.stays_loaded(&library, "do_not_close", "do_not_close: true");
-        // All configurations of one library have the same counters. Another file is another library.
-        let shares = library.text("module.local.filename").or_else(|| library.text("name")).unwrap_or(LIBRARY);
+        // All configurations of one library have the same counters, whether they name the library or its file.
+        let file = library.text("module.local.filename").map(library_name);
+        let shares = file.or_else(|| library.text("name")).unwrap_or(LIBRARY);
         let gate = Gate { view: filter.clone(), adapter: Adapter::Module, vm_id: Some(shares), facts };
         self.gates.push(gate.clone());
         gate

@@ -1,9 +1,4 @@
-//! Header lines: their serialization for the engine, and the check of values.
-
-use callgate::host::{HostError, ends_its_line};
-
-/// The status of an error for a value that must not be sent.
-pub(crate) const BAD_ARGUMENT: i32 = 2;
+//! Header lines: their serialization for the engine.
 
 /// Serializes lines as [`Headers::decode`](callgate::Headers::decode) reads them: the number of lines, the two lengths of each, then names
 /// and values, each followed by a zero byte. Numbers are 32-bit little-endian.
@@ -26,11 +21,6 @@ pub(crate) fn serialize<'l>(lines: impl Iterator<Item = (&'l [u8], &'l [u8])> + 
     serialized
 }
 
-/// Rejects a value that would end its header line. Release builds of Envoy do not check that.
-pub(crate) fn check_value(call: &'static str, value: &[u8]) -> Result<(), HostError> {
-    if ends_its_line(value) { Err(HostError { call, status: BAD_ARGUMENT }) } else { Ok(()) }
-}
-
 /// Returns whether Envoy answers a request with this `Content-Type` as gRPC.
 pub(crate) fn is_grpc(content_type: &[u8]) -> bool {
     content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest.first(), None | Some(b'+')))
@@ -51,20 +41,6 @@ mod tests {
             assert_eq!(serialized.capacity(), serialized.len(), "one allocation");
             let headers = Headers::decode(serialized).unwrap();
             assert_eq!(headers.iter().collect::<Vec<_>>(), lines);
-        }
-    }
-
-    #[test]
-    fn rejects_values_that_end_a_line() {
-        for value in ["a\rb", "a\nb", "a\0b", "\n"] {
-            assert_eq!(
-                check_value("c", value.as_bytes()),
-                Err(HostError { call: "c", status: BAD_ARGUMENT }),
-                "{value:?}"
-            );
-        }
-        for value in ["", "a b", "\t", "\u{e9}"] {
-            assert_eq!(check_value("c", value.as_bytes()), Ok(()), "{value:?}");
         }
     }
 

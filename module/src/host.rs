@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use callgate::host::{
-    AnswerHeaders, ClockCall, Host, HostError, Kind, Map, Monotonic, SharedStore, TableVerifier, Timestamp,
-    VerifySignature,
+    AnswerHeaders, BAD_ARGUMENT, ClockCall, Host, HostError, Kind, Map, Monotonic, SharedStore, TableVerifier,
+    Timestamp, VerifySignature, check_value,
 };
 
 use crate::abi::{self, EnvoyConfig};
@@ -18,7 +18,7 @@ use crate::main_thread::Response;
 use crate::metrics::{self, Labelled};
 use crate::store::ProcessStore;
 use crate::verifier::NativeVerifier;
-use crate::{headers, main_thread, properties, timer};
+use crate::{main_thread, properties, timer};
 
 /// The status of an error for a function that this host does not have.
 const NOT_IMPLEMENTED: i32 = 12;
@@ -112,7 +112,7 @@ fn number(call: &'static str, map: Map) -> Result<u32, HostError> {
         Map::RequestHeaders => Ok(abi::REQUEST_HEADERS),
         Map::RequestTrailers => Ok(abi::REQUEST_TRAILERS),
         Map::ResponseHeaders => Ok(abi::RESPONSE_HEADERS),
-        Map::CallHeaders => Err(HostError { call, status: headers::BAD_ARGUMENT }),
+        Map::CallHeaders => Err(HostError { call, status: BAD_ARGUMENT }),
     }
 }
 
@@ -201,7 +201,7 @@ impl Host for Envoy {
     ) -> Result<(), HostError> {
         const CALL: &str = "http_send_response";
         for (_, value) in headers {
-            headers::check_value(CALL, value.as_bytes())?;
+            check_value(CALL, value.as_bytes())?;
         }
         self.stream(CALL)?.record_reply(Reply {
             status,

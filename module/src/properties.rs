@@ -5,9 +5,8 @@
 
 use std::sync::OnceLock;
 
-use callgate::host::HostError;
+use callgate::host::{BAD_ARGUMENT, HostError};
 
-use crate::headers::BAD_ARGUMENT;
 use crate::io::Io;
 use crate::{abi, clock};
 

@@ -77,7 +77,7 @@ impl Worker {
         let mut root = Root::new(host.clone(), 0);
         // A worker without a policy denies every request.
         if let Some(policy) = config.policy()
-            && let Err(lines) = root.start(Arc::clone(policy))
+            && let Err(lines) = root.join(Arc::clone(policy))
         {
             for line in lines {
                 log::error!("{line}");

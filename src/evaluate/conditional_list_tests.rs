@@ -110,6 +110,30 @@ fn a_confirmation_without_a_condition_is_a_failed_fetch() {
 }
 
 #[test]
+fn a_confirmation_of_another_tag_is_a_failed_fetch() {
+    for (confirmed, is_accepted) in [("\"1\"", true), ("W/\"1\"", true), ("\"2\"", false), ("1", false)] {
+        let worker = Worker::new(fetching(json!({})));
+        let server = Server::new("W/\"1\"", list(NOW, json!([])));
+        worker.fetch_from(&server);
+        let events = worker.at(10).fetch(|condition| {
+            assert_eq!(condition, Some("W/\"1\""));
+            CallResult::Response { status: 304, etag: Some(confirmed.as_bytes()), body: b"" }
+        });
+        if is_accepted {
+            assert_eq!(events, [DocumentEvent::RevocationsFetched], "{confirmed}");
+        } else {
+            assert!(
+                matches!(&events[..], [DocumentEvent::RevocationsFailed { why, .. }] if why.contains("entity tag")),
+                "{confirmed}: {events:?}"
+            );
+            // The list is sent again.
+            worker.at(12).fetch_from(&server);
+            assert_eq!(server.counts(), (2, 0), "{confirmed}");
+        }
+    }
+}
+
+#[test]
 fn a_list_is_not_confirmed_beyond_its_end() {
     let worker = Worker::new(fetching(json!({})));
     let server = Server::new("\"1\"", list(NOW, json!([])));

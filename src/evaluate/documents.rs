@@ -269,7 +269,9 @@ impl Documents {
                     read(document, id.step, body).map_err(|fault| FetchFault::Document(fault).to_string())
                 }
             },
-            CallResult::Response { status: 304, .. } if own.condition.is_some() => {
+            CallResult::Response { status: 304, etag, .. }
+                if own.condition.as_ref().is_some_and(|condition| condition.is_confirmed_by(etag)) =>
+            {
                 own.attempt = None;
                 own.renew_list(policy, (&self.store, source), id.attempt, Times { now, time }, &mut work.events)?;
                 self.look(policy, id.document, cache, now, &mut work.events)?;

@@ -4,8 +4,6 @@ use std::cell::{OnceCell, RefCell};
 use std::fmt;
 use std::rc::Rc;
 use std::sync::Arc;
-#[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
-use std::time::Duration;
 
 #[cfg(any(test, feature = "adapter"))]
 use super::document_work::DocumentEvent;
@@ -29,7 +27,7 @@ use crate::identity::revocation::Builder;
 use crate::identity::revocation::Entries;
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::token::FetchedSet;
-use crate::identity::token::{CacheUsage, TokenCache};
+use crate::identity::token::TokenCache;
 #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 use crate::policy::Endpoint;
 use crate::policy::Policy;
@@ -41,6 +39,8 @@ use crate::state::MemoryStore;
 use crate::state::{Clock, SharedStore, StoreError};
 use crate::text::monotonic::Monotonic;
 use crate::text::time::Timestamp;
+
+mod usage;
 
 /// The services of the host that an engine uses.
 pub struct Services {
@@ -143,14 +143,24 @@ impl Engine {
         }
     }
 
+    /// Creates the engine of a worker that begins to use a policy after another context has started it, perhaps after a newer policy.
+    #[cfg(any(test, feature = "adapter"))]
+    pub(crate) fn following(policy: Arc<Policy>, services: Services) -> Self {
+        let mut engine = Self::new(policy, services);
+        if let Some(newest) = &mut engine.newest {
+            newest.follow();
+        }
+        engine
+    }
+
     /// Returns the policy.
     #[must_use]
     pub fn policy(&self) -> &Policy {
         &self.policy
     }
 
-    /// Opens the policy's shared state, and publishes what the policy revokes for older policies of its name. The first decision opens it if nobody did so before. The call that opens it returns the
-    /// tables whose size differs from the policy; later calls return none.
+    /// Opens the policy's shared state, and publishes what the policy revokes for older policies of its name. The first decision opens it
+    /// if nobody did so before. The call that opens it returns the tables whose size differs from the policy; later calls return none.
     ///
     /// # Errors
     /// [`Undecided::State`] if the store cannot be used. The caller may try again.
@@ -347,40 +357,6 @@ impl Engine {
         let state = self.state.get().and_then(Option::as_ref).ok_or(Undecided::State)?;
         let shared = state.shared(&*self.services.clock);
         changed_flag(shared, endpoint, operation).set(shared.store, changed).map_err(|StoreError| Undecided::State)
-    }
-
-    /// Returns usage statistics of the token cache. `None` while a request is being decided.
-    #[must_use]
-    pub fn token_usage(&self) -> Option<CacheUsage> {
-        self.tokens.try_borrow().ok().map(|tokens| tokens.usage())
-    }
-
-    /// Returns the age of the oldest fetched document that this worker uses.
-    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
-    pub(crate) fn document_age(&self) -> Duration {
-        let documents = self.documents.as_ref().and_then(|documents| documents.try_borrow().ok());
-        let now = self.services.clock.monotonic();
-        documents.zip(now.ok()).map_or(Duration::ZERO, |(documents, now)| documents.oldest(now))
-    }
-
-    /// Returns the age of the list of revoked credentials that this worker uses.
-    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
-    pub(crate) fn list_age(&self) -> Duration {
-        let documents = self.documents.as_ref().and_then(|documents| documents.try_borrow().ok());
-        let now = self.services.clock.monotonic();
-        documents.zip(now.ok()).map_or(Duration::ZERO, |(documents, now)| documents.list_age(now))
-    }
-
-    /// Returns the number of requests of this worker that wait for documents.
-    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
-    pub(crate) fn waiting_requests(&self) -> u32 {
-        self.services.waiting.total()
-    }
-
-    /// Returns the number of bytes that this worker holds for requests and answers.
-    #[must_use]
-    pub fn held_bytes(&self) -> u64 {
-        self.services.held.as_ref().map_or(0, HeldBytes::total)
     }
 
     fn evaluating<T>(&self, trace: Option<&mut Trace>, run: impl FnOnce(Context<'_>) -> T) -> Result<T, Undecided> {

@@ -6,8 +6,9 @@
 //! addition to the entries of that policy. A policy with none of these publishes nothing and reads nothing, even if a newer one revokes
 //! something: all policies would pay for that.
 //!
-//! Workers get updates one after the other, and all of them in the same order. Whichever worker is the last, the policy that it opens last is
-//! the newest one.
+//! Each worker gets all updates in the same order, and the workers get an update one after the other. The policy that the last worker opens
+//! last is therefore the newest one. Where workers begin to use a policy only with their first stream under it, which can be after an update,
+//! they follow the context that started the policy: their beginning publishes nothing, and their end withdraws nothing.
 //!
 //! A gateway does not configure a policy again that it still has because of an open stream. After an update and its reversal, only the end of
 //! the policy in between shows that the older one is in force again. A policy therefore withdraws at its end what it published. If it is still
@@ -43,6 +44,8 @@ pub(crate) struct Newest {
     other: RefCell<Option<Rc<Entries>>>,
     /// Whether another policy has published since this one did. Only the newest policy publishes again what the store lost.
     is_older: Cell<bool>,
+    /// Whether another context publishes this policy when it starts, and withdraws it at its end.
+    follows: bool,
 }
 
 impl Newest {
@@ -57,14 +60,24 @@ impl Newest {
             looked: Cell::default(),
             other: RefCell::default(),
             is_older: Cell::default(),
+            follows: false,
         })
     }
 
-    /// Publishes what this policy revokes and suspends.
+    /// Makes this the view of a worker that follows the context that started the policy.
+    #[cfg(any(test, feature = "adapter"))]
+    pub(super) fn follow(&mut self) {
+        self.follows = true;
+    }
+
+    /// Publishes what this policy revokes and suspends, because it is the newest one.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be used.
     pub(super) fn publish(&self) -> Result<(), StoreError> {
+        if self.follows {
+            return Ok(());
+        }
         let key = self.key.as_bytes();
         for _ in 0..MOST_ATTEMPTS {
             let is_published = match self.store.get(key)? {
@@ -93,7 +106,8 @@ impl Newest {
     }
 
     fn look(&self) -> Result<(), StoreError> {
-        let found = self.store.get(self.key.as_bytes())?;
+        let key = self.key.as_bytes();
+        let found = self.store.get(key)?;
         let is_withdrawn = found.as_ref().is_some_and(|found| found.value == WITHDRAWN);
         match found {
             Some(found) if found.value == self.own => {
@@ -106,7 +120,13 @@ impl Newest {
                 self.is_older.set(true);
                 self.other.replace(Some(Rc::new(entries)));
             }
-            _ if !self.is_older.get() => self.publish()?,
+            // This policy is in force, and what it published is not. If another policy publishes meanwhile, that one is newer.
+            found if !self.is_older.get() => {
+                match found {
+                    Some(found) => self.store.compare_and_set(key, &self.own, found.version)?,
+                    None => self.store.create(key, &self.own)?,
+                };
+            }
             Some(_) => {
                 self.other.take();
             }
@@ -120,6 +140,9 @@ impl Newest {
 impl Drop for Newest {
     /// Withdraws what this policy published, unless another policy has published since.
     fn drop(&mut self) {
+        if self.follows {
+            return;
+        }
         let key = self.key.as_bytes();
         if let Ok(Some(found)) = self.store.get(key)
             && found.value == self.own

@@ -56,3 +56,44 @@ fn a_policy_that_uses_none_of_this_reads_and_publishes_nothing() {
     assert!(!store.is_empty());
     assert_eq!(worker.at(5).ask("/", &token("a", json!({}))), None, "SECURITY.md describes this");
 }
+
+/// In an adapter whose workers begin to use a policy with their first stream under it.
+#[test]
+fn a_worker_that_begins_late_does_not_make_its_policy_the_newest_one() {
+    let token = token("a", json!({}));
+    let store = Rc::new(MemoryStore::default());
+    let older = Arc::new(testing::policy(plain(json!({ "revoked": [{ "issuer": "corp", "jti": "other" }] }))));
+    let newer = Arc::new(testing::policy(plain(json!({ "revoked": [{ "agent": "a" }] }))));
+    let follow = |policy: &Arc<Policy>, number| Worker::created(Engine::following, policy, &store, number);
+    let _started = Worker::joining(&older, &store, 1);
+    let early = follow(&older, 2);
+    assert_eq!(early.ask("/", &token), None);
+    let newest = Worker::joining(&newer, &store, 3);
+    let late = follow(&older, 4);
+    let asked = |second| [&late, &early].map(|worker| worker.at(second).ask("/", &token));
+    assert_eq!(asked(1), [Some(Reason::AgentSuspended); 2]);
+    // The end of a worker withdraws nothing.
+    drop(follow(&newer, 5));
+    assert_eq!(asked(2), [Some(Reason::AgentSuspended); 2]);
+    drop(newest);
+    assert_eq!(asked(3), [None; 2]);
+}
+
+/// Such as that of another listener.
+#[test]
+fn a_worker_publishes_again_what_another_configuration_of_its_policy_withdrew() {
+    let token = token("a", json!({}));
+    let store = Rc::new(MemoryStore::default());
+    let older = Arc::new(testing::policy(plain(json!({ "revoked": [{ "issuer": "corp", "jti": "other" }] }))));
+    let newer = Arc::new(testing::policy(plain(json!({ "revoked": [{ "agent": "a" }] }))));
+    let old = Worker::joining(&older, &store, 1);
+    let ended = Worker::joining(&newer, &store, 2);
+    let stays = Worker::created(Engine::following, &newer, &store, 3);
+    for (worker, second) in [(&stays, 0), (&old, 1)] {
+        assert_eq!(worker.at(second).ask("/", &token), Some(Reason::AgentSuspended));
+    }
+    drop(ended);
+    for (worker, second) in [(&stays, 2), (&old, 3)] {
+        assert_eq!(worker.at(second).ask("/", &token), Some(Reason::AgentSuspended));
+    }
+}

@@ -16,9 +16,9 @@ pub(super) enum FetchFault {
 impl fmt::Display for FetchFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Status(304) => {
-                f.write_str("the response has status 304, but the request had no condition; expected 200")
-            }
+            Self::Status(304) => f.write_str(
+                "the response has status 304, but the request had no condition, or one with another entity tag; expected 200",
+            ),
             Self::Status(status @ 300..400) => {
                 write!(f, "the response has status {status}; redirects are not followed, so write the final URL")
             }

@@ -78,12 +78,21 @@ impl Worker {
 
     /// Creates a worker whose number differs from those of all others.
     fn joining(policy: &Arc<Policy>, store: &Rc<MemoryStore>, number: u8) -> Self {
+        Self::created(Engine::new, policy, store, number)
+    }
+
+    fn created(
+        create: fn(Arc<Policy>, Services) -> Engine,
+        policy: &Arc<Policy>,
+        store: &Rc<MemoryStore>,
+        number: u8,
+    ) -> Self {
         let clock = Rc::new(Cell::new(Timestamp::from_secs(NOW)));
         let services = Services {
             store: Rc::clone(store) as Rc<dyn SharedStore>,
             ..Services::in_memory(Rc::clone(&clock), [number; 16])
         };
-        let engine = Engine::new(Arc::clone(policy), services);
+        let engine = create(Arc::clone(policy), services);
         engine.open().unwrap();
         Self { engine, clock }
     }

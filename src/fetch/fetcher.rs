@@ -75,6 +75,12 @@ impl Condition {
         &self.validator.tag
     }
 
+    /// Returns whether a response with status 304 and this header `ETag` confirms the published document. A response for another tag does
+    /// not; most have none.
+    pub(crate) fn is_confirmed_by(&self, etag: Option<&[u8]>) -> bool {
+        etag.is_none_or(|etag| self.validator.tag.matches(etag))
+    }
+
     /// Returns when the published document expires, in seconds since the epoch.
     pub(crate) fn expires(&self) -> u64 {
         self.validator.expires

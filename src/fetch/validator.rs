@@ -24,8 +24,7 @@ impl EntityTag {
         if value.len() > MOST_TAG {
             return None;
         }
-        let opaque = value.strip_prefix(b"W/").unwrap_or(value);
-        let inner = opaque.strip_prefix(b"\"")?.strip_suffix(b"\"")?;
+        let inner = opaque(value).strip_prefix(b"\"")?.strip_suffix(b"\"")?;
         let is_valid = inner.iter().all(|byte| matches!(*byte, b'!' | b'#'..=b'~'));
         let text = str::from_utf8(value).ok().filter(|_| is_valid)?;
         Some(Self(text.into()))
@@ -35,6 +34,16 @@ impl EntityTag {
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// Returns whether the value of a header `ETag` is the same tag by the weak comparison (RFC 9110, section 8.8.3.2).
+    pub(super) fn matches(&self, value: &[u8]) -> bool {
+        opaque(self.0.as_bytes()) == opaque(value)
+    }
+}
+
+/// Returns an entity tag without the mark of a weak one.
+fn opaque(tag: &[u8]) -> &[u8] {
+    tag.strip_prefix(b"W/").unwrap_or(tag)
 }
 
 /// What is known about the response that a document was read from.
@@ -125,6 +134,18 @@ mod tests {
             assert_eq!(EntityTag::parse(rejected.as_bytes()), None, "{rejected:?}");
         }
         assert_eq!(EntityTag::parse(b"\"\xe9\""), None, "not UTF-8");
+    }
+
+    #[test]
+    fn a_weak_tag_matches_the_strong_one() {
+        for tag in ["\"t\"", "W/\"t\""] {
+            let tag = EntityTag::parse(tag.as_bytes()).unwrap();
+            for (other, matches) in
+                [("\"t\"", true), ("W/\"t\"", true), ("\"T\"", false), ("\"\"", false), ("t", false)]
+            {
+                assert_eq!(tag.matches(other.as_bytes()), matches, "{tag:?} {other}");
+            }
+        }
     }
 
     #[test]

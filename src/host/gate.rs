@@ -24,6 +24,9 @@ use crate::response::filter::AnswerFault;
 use crate::response::list::Removed;
 use crate::text::time::Timestamp;
 
+/// Creates an engine.
+pub(super) type NewEngine = fn(Arc<Policy>, Services) -> Engine;
+
 /// A policy in force, with the state that a VM keeps for it between requests. A new policy starts with an empty cache of
 /// verified tokens.
 pub(super) struct Gate<H: Host> {
@@ -61,12 +64,12 @@ impl<H: Host> Gate<H> {
             .configuration(size)
             .map_err(|error| Refused { why: Why::Host(error), must_accept: must_accept(b"", variable) })?;
         compile(&host, &json, variable)
-            .and_then(|policy| Self::new(host, policy))
+            .and_then(|policy| Self::new(host, policy, Engine::new))
             .map_err(|why| Refused { why, must_accept: must_accept(&json, variable) })
     }
 
-    /// Puts a policy in force.
-    pub(super) fn new(host: H, policy: Arc<Policy>) -> Result<Self, Why> {
+    /// Puts a policy in force. `engine` creates its engine.
+    pub(super) fn new(host: H, policy: Arc<Policy>, engine: NewEngine) -> Result<Self, Why> {
         host.expect_overrun(policy.features.overrun);
         log::info!("policy `{}` is active, version {}", policy.name, policy.version);
         let mut secret = [0; 16];
@@ -87,7 +90,7 @@ impl<H: Host> Gate<H> {
         let opens_early = policy.features.opens_store_early;
         let gate = Self {
             host,
-            engine: Rc::new(Engine::new(policy, services)),
+            engine: Rc::new(engine(policy, services)),
             metrics,
             ids: RefCell::default(),
             certificates: RecentCertificates::default(),

@@ -51,6 +51,9 @@ mod wasm;
 pub use root::Root;
 pub use stream::{HttpStream, StreamAction};
 
+/// The status of an error for a value that must not be written.
+pub const BAD_ARGUMENT: i32 = 2;
+
 /// A host call that failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostError {
@@ -214,10 +217,16 @@ pub fn compile<H: Host>(host: &H, json: &[u8]) -> Result<Arc<Policy>, Vec<String
     gate::compile(host, json, variable.as_deref()).map_err(|why| why.lines())
 }
 
-/// Returns whether a header value would end its line: it contains a line break or NUL.
-#[must_use]
-pub fn ends_its_line(value: &[u8]) -> bool {
-    !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))
+/// Rejects a header value that would end its line: it contains a line break or NUL. `call` is the host call that would write it.
+///
+/// # Errors
+/// An error of this call with the status [`BAD_ARGUMENT`].
+pub fn check_value(call: &'static str, value: &[u8]) -> Result<(), HostError> {
+    // Nearly all values have no control characters, which takes fewer instructions to find out.
+    if !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
+        return Err(HostError { call, status: BAD_ARGUMENT });
+    }
+    Ok(())
 }
 
 /// The clock of a host, for the shared state.

@@ -6,9 +6,13 @@ use std::sync::Arc;
 
 use super::documents::Calls;
 use super::gate::Gate;
+#[cfg(any(test, feature = "adapter"))]
+use super::gate::NewEngine;
 use super::stream::HttpStream;
 use super::waiting::{PERIOD, WaitingList};
 use super::{Host, HostError};
+#[cfg(any(test, feature = "adapter"))]
+use crate::evaluate::Engine;
 #[cfg(any(test, feature = "adapter"))]
 use crate::policy::Policy;
 use crate::text::monotonic::Monotonic;
@@ -76,7 +80,21 @@ impl<H: Host> Root<H> {
     /// What is wrong, a line for each problem.
     #[cfg(any(test, feature = "adapter"))]
     pub fn start(&mut self, policy: Arc<Policy>) -> Result<(), Vec<String>> {
-        let gate = Gate::new(self.host.clone(), policy).map_err(|why| why.lines())?;
+        self.begin(policy, Engine::new)
+    }
+
+    /// Puts a policy in force that another context has started. A newer policy may have been started since.
+    ///
+    /// # Errors
+    /// What is wrong, a line for each problem.
+    #[cfg(any(test, feature = "adapter"))]
+    pub fn join(&mut self, policy: Arc<Policy>) -> Result<(), Vec<String>> {
+        self.begin(policy, Engine::following)
+    }
+
+    #[cfg(any(test, feature = "adapter"))]
+    fn begin(&mut self, policy: Arc<Policy>, engine: NewEngine) -> Result<(), Vec<String>> {
+        let gate = Gate::new(self.host.clone(), policy, engine).map_err(|why| why.lines())?;
         self.start_timer(&gate).map_err(|error| vec![format!("the policy needs a timer: {error}")])?;
         self.replace(gate);
         Ok(())

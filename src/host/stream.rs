@@ -284,7 +284,8 @@ impl<H: Host> HttpStream<H> {
     /// would have held its body. From now on, requests that must be held are denied.
     fn was_forwarded_while_held(&self) -> bool {
         let (Some(gate), Some(waiting)) = (&self.gate, &self.waiting) else { return false };
-        // If the host does not know the property, nothing shows that the request was forwarded.
+        // If the host does not know the property, nothing shows that the request was forwarded. The answer to a request that was forwarded
+        // has response headers too, and a second answer is undefined behavior in Envoy.
         let bypassed =
             waiting.is_held() && !self.output.answered && matches!(self.host.property(UPSTREAM_ADDRESS), Ok(Some(_)));
         if bypassed {

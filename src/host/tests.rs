@@ -4,10 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use super::Map;
 use super::fake::Fake;
 use super::root::Root;
 use super::stream::{HttpStream, StreamAction, UPSTREAM_ADDRESS};
+use super::{BAD_ARGUMENT, HostError, Map, check_value};
 use crate::identity::signature::{Message, StructuredFields, base, read};
 use crate::request::certificate::testing::{Certificate, pem, sha256_hex};
 use crate::request::headers::Headers;
@@ -259,6 +259,8 @@ fn a_gateway_that_forwards_held_requests_does_so_once() {
         if answers_first {
             assert_eq!(stream.on_response_headers(false), StreamAction::Pause);
             assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())], "the client sees no answer");
+            assert_eq!(stream.on_response_headers(false), StreamAction::Continue, "the headers of the gate's answer");
+            assert_eq!(worker.answers().len(), 1, "once");
         }
         stream.on_log();
         worker.host.0.properties.borrow_mut().remove(UPSTREAM_ADDRESS);
@@ -419,4 +421,14 @@ fn the_certificate_of_the_connection_identifies_the_caller() {
     assert_eq!(decide(), (StreamAction::Pause, "credentials_missing".into()), "a connection without a certificate");
     worker.host.0.fails.set(Some("property"));
     assert_eq!(decide().0, StreamAction::Pause);
+}
+
+#[test]
+fn rejects_values_that_end_a_line() {
+    for value in ["a\rb", "a\nb", "a\0b", "\n"] {
+        assert_eq!(check_value("c", value.as_bytes()), Err(HostError { call: "c", status: BAD_ARGUMENT }), "{value:?}");
+    }
+    for value in ["", "a b", "\t", "\u{e9}"] {
+        assert_eq!(check_value("c", value.as_bytes()), Ok(()), "{value:?}");
+    }
 }

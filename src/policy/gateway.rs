@@ -58,8 +58,8 @@ pub struct Features {
     pub gauges: bool,
     /// Whether the filter can send gRPC responses.
     pub grpc: bool,
-    /// Whether ECDSA and RSA signatures are verified natively: by the host, as in Envoy since 1.30, or by the adapter. Kong ends a request during which the filter
-    /// calls that function.
+    /// Whether ECDSA and RSA signatures are verified natively: by the host, as in Envoy since 1.30, or by the adapter. Kong ends a request
+    /// during which the filter calls that function.
     pub verifies: bool,
     /// The documents that the filter can fetch.
     pub fetching: Fetching,

@@ -116,6 +116,24 @@ fn modules_from_different_files_share_no_counters() {
     assert_eq!(codes_of("module-apart.yaml", &format!("{first}port_value: 10001{second}")), Vec::<&str>::new());
 }
 
+/// Both gates of this file have the same library.
+#[test]
+fn a_library_is_the_same_under_its_name_and_as_a_file() {
+    const FILE: &str = "module: { local: { filename: /etc/envoy/libcallgate-0.1.0.so } }";
+    let text = std::fs::read_to_string(folder().join("module_state_shared.yaml")).unwrap();
+    let at = text.rfind(FILE).unwrap();
+    let second = |library: &str| [&text[..at], library, &text[at + FILE.len()..]].concat();
+    let cases: [(&str, &[&str]); 4] = [
+        ("name: callgate-0.1.0", &["state_shared"]),
+        ("module: { local: { filename: /opt/libcallgate-0.1.0.so } }", &["state_shared"]),
+        ("name: callgate-0.2.0", &[]),
+        ("module: { local: { filename: /etc/envoy/libcallgate-0.2.0.so } }", &[]),
+    ];
+    for (library, expected) in cases {
+        assert_eq!(codes_of("library.yaml", &second(library)), expected, "{library}");
+    }
+}
+
 #[test]
 fn a_rendered_module_is_read_on_its_own() {
     let list = neighbour("module_unloaded.yaml");

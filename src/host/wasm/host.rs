@@ -13,7 +13,7 @@ use proxy_wasm::hostcalls;
 
 use super::{abi, memory};
 use crate::decision::metrics::Kind;
-use crate::host::{AnswerHeaders, Host, HostError, Map, ends_its_line};
+use crate::host::{AnswerHeaders, Host, HostError, Map, check_value};
 use crate::policy::ClockCall;
 use crate::state::{SharedStore, StoreError, Versioned};
 use crate::text::monotonic::Monotonic;
@@ -21,7 +21,6 @@ use crate::text::time::Timestamp;
 
 const OK: i32 = 0;
 const NOT_FOUND: i32 = 1;
-const BAD_ARGUMENT: i32 = 2;
 const SERIALIZATION_FAILURE: i32 = 3;
 const CAS_MISMATCH: i32 = 8;
 
@@ -274,11 +273,6 @@ impl Host for ProxyWasm {
     fn expect_overrun(&self, bytes: usize) {
         memory::expect_overrun(bytes);
     }
-}
-
-/// Rejects a value that would end its header line.
-fn check_value(call: &'static str, value: &[u8]) -> Result<(), HostError> {
-    if ends_its_line(value) { Err(HostError { call, status: BAD_ARGUMENT }) } else { Ok(()) }
 }
 
 /// The map that all workers of a gateway share. Its operations are atomic, and its values outlive this VM.
