@@ -215,6 +215,7 @@ pub fn compile<H: Host>(host: &H, json: &[u8]) -> Result<Arc<Policy>, Vec<String
 }
 
 /// Returns whether a header value would end its line: it contains a line break or NUL.
+#[inline]
 #[must_use]
 pub fn ends_its_line(value: &[u8]) -> bool {
     !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0))

@@ -87,6 +87,7 @@ impl Host for ProxyWasm {
         check("proxy_replace_header_map_value", status)
     }
 
+    #[inline]
     fn add_header(&self, map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
         check_value("proxy_add_header_map_value", value)?;
         // SAFETY: the slices outlive the call; the host copies them.
@@ -277,6 +278,7 @@ impl Host for ProxyWasm {
 }
 
 /// Rejects a value that would end its header line.
+#[inline]
 fn check_value(call: &'static str, value: &[u8]) -> Result<(), HostError> {
     if ends_its_line(value) { Err(HostError { call, status: BAD_ARGUMENT }) } else { Ok(()) }
 }
