@@ -17,6 +17,7 @@ const MAX_SUFFIXES: usize = 8;
 impl Node {
     /// Returns the fixed texts with the same lenient hash as a decoded segment. They include all texts that a lenient reader considers
     /// equal to it.
+    #[inline]
     pub(super) fn fixed_hashed_like(&self, decoded: &[u8]) -> impl Iterator<Item = &Fixed> + Clone {
         let hash = if self.fixed.is_empty() { 0 } else { lenient_hash(decoded) };
         let first = self.fixed.partition_point(|fixed| fixed.hash < hash);

@@ -96,8 +96,10 @@ impl Allow<'_> {
             make(Change::Set("accept-encoding", "identity".into()))?;
         }
         // If a header of the request imitated Callgate's, the new header replaces it, even if the removal failed.
-        let change = if head.posing.is_empty() { Change::Add } else { Change::Set };
-        self.own_headers(id, |name, value| make(change(name, value)))
+        let is_new = head.posing.is_empty();
+        self.own_headers(id, |name, value| {
+            make(if is_new { Change::Add(name, value) } else { Change::Set(name, value) })
+        })
     }
 
     /// Removes the verified credential, if the policy does not forward it, and an `Authorization` header that is no credential under

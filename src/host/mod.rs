@@ -221,6 +221,7 @@ pub fn compile<H: Host>(host: &H, json: &[u8]) -> Result<Arc<Policy>, Vec<String
 ///
 /// # Errors
 /// An error of this call with the status [`BAD_ARGUMENT`].
+#[inline]
 pub fn check_value(call: &'static str, value: &[u8]) -> Result<(), HostError> {
     // Nearly all values have no control characters, which takes fewer instructions to find out.
     if !are_free_of_controls(value) && value.iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)) {

@@ -63,6 +63,7 @@ impl Scheme {
 }
 
 /// Returns whether credentials begin with this scheme, and not with a longer word.
+#[inline]
 fn names(part: &[u8], scheme: &[u8]) -> bool {
     let (own, rest) = part.split_at_checked(scheme.len()).unwrap_or_default();
     own.eq_ignore_ascii_case(scheme) && rest.first().is_none_or(|next| !is_token(&[*next]))

@@ -27,6 +27,7 @@ pub(crate) fn decoded(text: &[u8]) -> impl Iterator<Item = u8> + Clone {
 }
 
 /// Decodes a text once, like [`decoded`]. The result is borrowed if there is nothing to decode.
+#[inline]
 pub(crate) fn decode(text: &[u8]) -> Cow<'_, [u8]> {
     if is_without::<b'%'>(text) { Cow::Borrowed(text) } else { Cow::Owned(decoded(text).collect()) }
 }

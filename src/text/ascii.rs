@@ -17,6 +17,7 @@ pub(crate) fn are_printable(text: &[u8]) -> bool {
 }
 
 /// Returns whether every byte is printable ASCII that Rust's and JSON's escaping leave unchanged: no quote and no backslash.
+#[inline]
 pub(crate) fn needs_no_escape(text: &[u8]) -> bool {
     every(text, |chunk| {
         within::<b' ', b'~'>(chunk) & lacks::<b'"'>(chunk) & lacks::<b'\''>(chunk) & lacks::<b'\\'>(chunk)
@@ -24,6 +25,7 @@ pub(crate) fn needs_no_escape(text: &[u8]) -> bool {
 }
 
 /// Returns whether a JSON string can contain every byte unescaped: no control character, quote or backslash.
+#[inline]
 pub(crate) fn are_unescaped_in_json(text: &[u8]) -> bool {
     every(text, |chunk| within::<b' ', 0xff>(chunk) & lacks::<b'"'>(chunk) & lacks::<b'\\'>(chunk))
 }
@@ -35,6 +37,7 @@ pub(crate) fn are_free_of_controls(text: &[u8]) -> bool {
 }
 
 /// Returns whether every byte is a letter, a digit or one of `-`, `.`, `_`, `~` and `/`. Most paths contain only these.
+#[inline]
 pub(crate) fn are_unreserved_or_slashes(text: &[u8]) -> bool {
     every(text, |chunk| {
         let other = |byte| is_between(byte, b'-', b'9') | (byte == b'_') | (byte == b'~');
@@ -126,6 +129,7 @@ pub(crate) fn fold<T>(text: &[u8], begin: T, mut take: impl FnMut(T, &Chunk) -> 
 
 /// Returns whether every sixteen bytes of a text pass. The last check covers the last sixteen bytes, which may overlap with the check
 /// before.
+#[inline]
 fn every(text: &[u8], pass: impl Fn(&Chunk) -> bool) -> bool {
     match text.last_chunk() {
         Some(last) => text.as_chunks().0.iter().all(&pass) && pass(last),

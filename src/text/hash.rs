@@ -31,6 +31,7 @@ impl Hasher for Spreading {
         self.write_u64(number.into());
     }
 
+    #[inline]
     fn write_u64(&mut self, number: u64) {
         self.0 = spread(self.0 ^ number);
     }

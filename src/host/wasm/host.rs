@@ -86,6 +86,7 @@ impl Host for ProxyWasm {
         check("proxy_replace_header_map_value", status)
     }
 
+    #[inline]
     fn add_header(&self, map: Map, name: &[u8], value: &[u8]) -> Result<(), HostError> {
         check_value("proxy_add_header_map_value", value)?;
         // SAFETY: the slices outlive the call; the host copies them.

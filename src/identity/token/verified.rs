@@ -114,6 +114,7 @@ impl VerifiedToken {
     }
 
     /// Returns whether the token has exactly this scope.
+    #[inline]
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         // A linear search is faster for few scopes: ordering compares byte by byte in Wasm.
