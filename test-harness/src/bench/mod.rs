@@ -53,7 +53,7 @@ use rows::{
 pub use fetched::FetchedKeys;
 pub use footprint::Footprint;
 pub use instructions::{Instructions, Part};
-pub use report::{Bound, LAST_WASM_MB, Measured, Report, Spread, required_ratios};
+pub use report::{Bound, MOST_WASM_MB, Measured, Report, Spread, required_ratios};
 
 /// A filter that makes the host calls of a decision without deciding anything.
 const SAME_CALLS_TEXT: &str = include_str!("same_calls.wat");
