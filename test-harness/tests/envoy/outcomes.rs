@@ -5,9 +5,9 @@ use callgate_kit::records;
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
 use test_harness::client::{Connection, Request};
-use test_harness::envoy::{Options, record_in};
+use test_harness::envoy::{Adapter, Options, record_in};
 
-use crate::envoy::fixture::{Asked, Gate, HOST, good, policy, record, token};
+use crate::envoy::fixture::{Asked, Gate, HOST, adapter, good, policy, record, token};
 use crate::envoy::grpc::Client;
 
 /// Starts a gate whose records are completed at the end of the request, and that also logs them.
@@ -33,8 +33,10 @@ fn gate() -> Gate {
 fn assert_outcome(record: &Value, status: u16, ended: &str, details: &str) {
     let outcome = &record["outcome"];
     assert_eq!((&outcome["status"], &outcome["ended"]), (&json!(status), &json!(ended)), "{record}");
+    // Envoy does not tell modules the details of a stream that its client left.
+    let is_untold = adapter() == Adapter::Module && ended == "client_gone";
     let told = outcome["details"].as_str().unwrap_or_default();
-    assert!(told.starts_with(details), "{record}");
+    assert!(if is_untold { told.is_empty() } else { told.starts_with(details) }, "{record}");
     for member in ["bytes_received", "bytes_sent"] {
         assert!(outcome[member].as_u64().is_some_and(|bytes| bytes > 0), "{record}");
     }
@@ -67,7 +69,10 @@ fn records_every_outcome_in_one_access_log_line() {
     let log = gate.envoy.log();
     for Asked { line, .. } in [&asked, &denied, &silent, &reset] {
         let mut record = record(line);
-        assert_eq!(record["outcome"]["duration_ms"], line["duration_ms"]);
+        // The module measures the time itself, from its first hook to the last.
+        let [told, logged] = [&record["outcome"], line].map(|part| part["duration_ms"].as_u64().unwrap());
+        let tolerance = if adapter() == Adapter::Module { 5 } else { 0 };
+        assert!(logged.abs_diff(told) <= tolerance, "{told} {logged}");
         let id = record["id"].as_str().unwrap().to_owned();
         let logged: Vec<_> = log.lines().filter(|line| line.contains(&id)).collect();
         let [logged] = logged.as_slice() else { panic!("{logged:?}") };
