@@ -405,7 +405,7 @@ fn an_unfinished_answer_with_trailers_is_logged_and_counted() {
     const DOWNSTREAM_DISCONNECTED: i64 = 1 << 14;
     const UPSTREAM_DISCONNECTED: i64 = 1 << 6;
     let whole = answer(&[HIDDEN, LOOK]);
-    let (whole, half) = (whole.as_str(), &whole[..60]);
+    let (whole, half) = (whole.as_str(), whole.get(..60).unwrap());
     let event = format!("data: {half}");
     let (json, events) = ("application/json", "text/event-stream");
     for (content_type, body, flags, count) in [

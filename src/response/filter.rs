@@ -48,6 +48,10 @@ pub(crate) enum AnswerFault {
     /// It is longer than `max_answer`.
     TooLarge,
     /// It ended before its JSON-RPC message did, and trailers followed, so nothing could be sent instead of it.
+    #[cfg_attr(
+        not(any(test, target_arch = "wasm32", feature = "adapter")),
+        expect(dead_code, reason = "only adapters notice it")
+    )]
     Unfinished,
     /// It is not one JSON-RPC message that all readers read alike.
     Unreadable,
@@ -237,6 +241,10 @@ impl ResponseFilter {
 
     /// Returns whether a part of a JSON answer is kept that was not forwarded. A body with trailers has no last chunk, so after the end of the
     /// stream only this shows that the answer was not complete.
+    #[cfg_attr(
+        not(any(test, target_arch = "wasm32", feature = "adapter")),
+        expect(dead_code, reason = "only adapters notice it")
+    )]
     pub(crate) fn is_unfinished(&self) -> bool {
         matches!(&self.body, Body::Json(held, _) if !is_blank(held.bytes()))
     }

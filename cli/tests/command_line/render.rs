@@ -177,7 +177,7 @@ fn module(value: &Value) -> Option<&Value> {
 
 /// Returns the configuration that a dynamic module has as text.
 fn module_configuration(value: &Value) -> Value {
-    json(module(value).unwrap()["filter_config"]["value"].as_str().unwrap())
+    json(module(value).and_then(|module| module.pointer("/filter_config/value")?.as_str()).unwrap())
 }
 
 /// Returns the policy in the configuration of a dynamic module.

@@ -121,8 +121,8 @@ fn modules_from_different_files_share_no_counters() {
 fn a_library_is_the_same_under_its_name_and_as_a_file() {
     const FILE: &str = "module: { local: { filename: /etc/envoy/libcallgate-0.1.0.so } }";
     let text = std::fs::read_to_string(folder().join("module_state_shared.yaml")).unwrap();
-    let at = text.rfind(FILE).unwrap();
-    let second = |library: &str| [&text[..at], library, &text[at + FILE.len()..]].concat();
+    let (before, after) = text.rsplit_once(FILE).unwrap();
+    let second = |library: &str| [before, library, after].concat();
     let cases: [(&str, &[&str]); 4] = [
         ("name: callgate-0.1.0", &["state_shared"]),
         ("module: { local: { filename: /opt/libcallgate-0.1.0.so } }", &["state_shared"]),

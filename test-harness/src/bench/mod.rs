@@ -157,8 +157,11 @@ pub fn run(json: Option<&Path>, quick: bool, write: bool) -> Result<()> {
     if write { page::write(&report) } else { Ok(()) }
 }
 
+/// Measures rows in a separate Envoy.
+type Measure = fn(&Built, &Size) -> Result<Vec<Measured>>;
+
 /// Rows that are measured in separate Envoys, by the names under which [`some_rows`] measures them.
-const GROUPS: [(&str, fn(&Built, &Size) -> Result<Vec<Measured>>); 4] = [
+const GROUPS: [(&str, Measure); 4] = [
     ("workers", workers::measure),
     ("signed", signed::measure),
     ("mcp", mcp::measure),

@@ -161,7 +161,10 @@ fn rows(
     let make = |calls| match calls {
         Made::Known(key) => Calls::Known(vec![call(key, 0)]),
         Made::Delegated(key) => Calls::Known(vec![policies::call(&policies::delegated_token(issuer, key)).to_bytes()]),
-        Made::Fresh(calls) => Calls::Fresh(calls.to_vec().into_iter()),
+        Made::Fresh(calls) => {
+            let own: Vec<_> = calls.iter().cloned().collect();
+            Calls::Fresh(own.into_iter())
+        }
         Made::OfSize(agents) => {
             let calls = policies::calls_of_size(issuer, agents, size.connections);
             Calls::Known(calls.iter().map(Request::to_bytes).collect())

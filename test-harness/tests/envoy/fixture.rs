@@ -39,7 +39,8 @@ pub(crate) fn wasm_only(why: &str) -> bool {
     let is_wasm = adapter() == Adapter::Wasm;
     if !is_wasm {
         let thread = thread::current();
-        writeln!(stderr(), "{}: not run with the module: {why}", thread.name().unwrap_or("a test")).unwrap();
+        let line = format!("{}: not run with the module: {why}\n", thread.name().unwrap_or("a test"));
+        stderr().write_all(line.as_bytes()).unwrap();
     }
     is_wasm
 }
