@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn rejects_unknown_members_and_types() {
         for wrong in [
-            r#"{ "policy": {}, "enviroment": [] }"#,
+            r#"{ "policy": {}, "variables": [] }"#,
             r#"{ "policy": {}, "environment": "A" }"#,
             r#"{ "policy": {}, "environment": [1] }"#,
         ] {
