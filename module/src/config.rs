@@ -72,9 +72,10 @@ impl Shared {
         if host.period().is_some() {
             let alarm = Alarm::of_config(envoy).ok_or_else(|| vec!["Envoy provides no scheduler".to_owned()])?;
             *shared.alarm.lock().unwrap_or_else(PoisonError::into_inner) = Some(alarm);
-            main_thread::keep(Arc::clone(&shared), host.clone(), root);
             shared.tick_after(host.period());
         }
+        // Even without a timer: at its end, the policy withdraws what it published.
+        main_thread::keep(Arc::clone(&shared), host, root);
         Ok(shared)
     }
 
