@@ -38,7 +38,7 @@ pub(super) const RATIOS: [(&str, &str, &str, Option<f64>); 43] = [
     ("module_warm_vs_ext_authz", "module_warm", "ext_authz", None),
     ("warm_vs_policy_service", "warm", "policy_service", Some(0.15)),
     ("module_warm_vs_policy_service", "module_warm", "policy_service", None),
-    ("warm_vs_policy_service_cached", "warm", "policy_service_cached", None),
+    ("warm_vs_policy_service_cached", "warm", "policy_service_cached", Some(0.15)),
     ("module_warm_vs_policy_service_cached", "module_warm", "policy_service_cached", None),
     ("policy_service_vs_ext_authz", "policy_service", "ext_authz", None),
     ("same_calls_vs_ext_authz", "same_calls", "ext_authz", None),

@@ -96,7 +96,7 @@ fn an_agent_that_fills_its_replay_share_does_not_block_others() {
     assert_eq!(counted(&gate, "callgate.replay.entries"), 65);
     let told = counted(&gate, "callgate.replay.other_size");
     match adapter() {
-        Adapter::Wasm => assert_eq!(told, 6, "each VM says so: four workers, the main thread, and the first of all"),
+        Adapter::Wasm => assert_eq!(told, 6, "each VM reports it: four workers, the main thread, and the first of all"),
         // The main thread counts it, and each worker that had a request.
         Adapter::Module => assert!((2..=5).contains(&told), "{told}"),
     }
