@@ -21,7 +21,7 @@ use crate::config::Shared;
 use crate::io::{Io, Reply};
 use crate::main_thread::{self, Response};
 use crate::stream::{Phase, Stream};
-use crate::{logger, worker};
+use crate::{logger, metrics, worker};
 
 /// The module's object for a stream, from `Rc::into_raw`. Null if it could not be created.
 type ModuleStream = *const c_void;
@@ -37,13 +37,14 @@ thread_local! {
     pub(crate) static CAUGHT: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
 }
 
-/// Calls a function, and returns `None` if it panics. The panic hook has logged that.
+/// Calls a function, and returns `None` if it panics. The panic hook has logged that, and a metric counts it.
 fn guarded<T>(act: impl FnOnce() -> T) -> Option<T> {
     match catch_unwind(AssertUnwindSafe(act)) {
         Ok(value) => Some(value),
         Err(payload) => {
             // Dropping it could panic again.
             std::mem::forget(payload);
+            metrics::count_panic();
             #[cfg(any(test, feature = "testing"))]
             CAUGHT.set(CAUGHT.get() + 1);
             None

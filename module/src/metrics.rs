@@ -11,7 +11,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use callgate::decision::metrics::{ALL, Kind, Metric};
+use callgate::decision::metrics::{ALL, Kind, Metric, PANICS};
 use callgate::host::HostError;
 
 use crate::abi::{self, EnvoyConfig, EnvoyStream, ModuleBuffer};
@@ -48,7 +48,14 @@ impl Labelled {
 
 impl MetricIds {
     /// Defines all metrics. Must be called while Envoy creates the configuration.
-    pub(crate) fn define(config: EnvoyConfig) -> Self {
+    pub(crate) /// Counts a panic as soon as there is a stream. The stream that panicked may have ended.
+pub(crate) fn count_panic() {
+    if let Some(panics) = Labelled::named(PANICS.name) {
+        change_later(&panics, 1);
+    }
+}
+
+fn define(config: EnvoyConfig) -> Self {
         Self(ALL.map(|metric| {
             let id = define(config, &metric);
             if id.is_none() {

@@ -232,8 +232,18 @@ pub const REVOCATIONS_AGE: Metric = Metric {
             the number of workers. It exceeds `refresh` by more than a few seconds only if the list cannot be fetched.",
 };
 
+/// Counts panics of the dynamic module.
+pub const PANICS: Metric = Metric {
+    name: "callgate.panics",
+    kind: Kind::Counter,
+    labels: &[],
+    about: "Panics of the dynamic module, each of which is a defect. Its request got status 500, and the gateway's log has the place in the \
+            code. Counted when the next request arrives. With the Wasm filter it remains 0: a panic stops the VM there, and Envoy counts \
+            the VMs that it recreates (`wasm.callgate.vm_reload_success`).",
+};
+
 /// All metrics.
-pub const ALL: [Metric; 24] = [
+pub const ALL: [Metric; 25] = [
     DECISIONS,
     TOKEN_CACHE_HITS,
     TOKEN_CACHE_MISSES,
@@ -258,6 +268,7 @@ pub const ALL: [Metric; 24] = [
     REVOCATIONS_REFUSED,
     REVOCATIONS_IGNORED,
     REVOCATIONS_AGE,
+    PANICS,
 ];
 
 impl Metric {

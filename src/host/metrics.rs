@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::{Host, HostError};
 use crate::decision::metrics::{
     ANSWERS_REPLACED, DECISIONS, HELD_BYTES, KEYS_AGE, KEYS_DROPPED, KEYS_FETCH_FAILED, KEYS_FETCHED, KEYS_WAITING,
-    LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, REPLAY_ENTRIES, REPLAY_OTHER_SIZE, REVOCATIONS_AGE,
+    LIMITS_EVICTED, LIMITS_OTHER_SIZE, LIMITS_RETRIED, Metric, PANICS, REPLAY_ENTRIES, REPLAY_OTHER_SIZE, REVOCATIONS_AGE,
     REVOCATIONS_FETCH_FAILED, REVOCATIONS_FETCHED, REVOCATIONS_IGNORED, REVOCATIONS_REFUSED, STREAMS_ENDED,
     TOKEN_CACHE_BYTES, TOKEN_CACHE_ENTRIES, TOKEN_CACHE_HITS, TOKEN_CACHE_MISSES, TOOLS_CHANGED,
 };
@@ -242,6 +242,8 @@ impl Figures {
     fn define(host: &impl Host, features: &Features) -> Result<Self, HostError> {
         let define = |metric: Metric| host.define_metric(metric.kind, metric.name);
         let gauge = |metric| if features.gauges { define(metric).map(Some) } else { Ok(None) };
+        // Only the adapter that catches panics counts them. The others show that there is nothing to alert on.
+        define(PANICS)?;
         Ok(Self {
             hits: define(TOKEN_CACHE_HITS)?,
             misses: define(TOKEN_CACHE_MISSES)?,

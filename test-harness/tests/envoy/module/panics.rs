@@ -46,6 +46,9 @@ fn a_panic_fails_only_one_request() {
         gate.ask(good().header("X-HTTP-Method-Override", "DELETE")).assert_denied(400, "method_override");
     }
     open.read_until(b"data: awake\n\n").unwrap();
+    let stats = gate.envoy.prometheus().unwrap();
+    let panics = stats.lines().filter_map(|line| line.split_once("callgate_panics{}").map(|(_, value)| value.trim()));
+    assert_eq!(panics.collect::<Vec<_>>(), ["3"]);
     assert!(gate.envoy.is_running());
 
     let log = gate.envoy.log();
