@@ -392,24 +392,28 @@ fn workers_share_limits_and_end_with_their_configuration() {
 
 #[test]
 fn what_a_policy_without_a_timer_revokes_applies_to_the_one_before_it() {
-    let revoking = |jti: &str| {
+    let revoking = |jti: Option<&str>| {
         let mut policy = policy("newest");
         policy["endpoints"].as_array_mut().unwrap().pop();
         policy.as_object_mut().unwrap().remove("held_bodies");
-        policy["revoked"] = json!([{ "issuer": "corp", "jti": jti }]);
+        if let Some(jti) = jti {
+            policy["revoked"] = json!([{ "issuer": "corp", "jti": jti }]);
+        }
         Gateway::new(&configuration(&policy)).unwrap()
     };
-    let before = revoking("another");
-    let newest = revoking("j");
     let bearer = bearer();
     let lines =
         [(":method", "GET"), (":path", "/reports"), (":authority", "api.example.com"), ("authorization", &bearer)];
-    let stream = before.connect(&lines);
-    assert_eq!(stream.request_headers(true), STOP_ITERATION);
-    assert_eq!(details(&stream), [(401, "callgate_token_revoked".to_owned())]);
-    stream.end();
-    newest.end();
-    before.end();
+    for own in [Some("another"), None] {
+        let before = revoking(own);
+        let newest = revoking(Some("j"));
+        let stream = before.connect(&lines);
+        assert_eq!(stream.request_headers(true), STOP_ITERATION, "{own:?}");
+        assert_eq!(details(&stream), [(401, "callgate_token_revoked".to_owned())], "{own:?}");
+        stream.end();
+        newest.end();
+        before.end();
+    }
 }
 
 #[test]

@@ -89,7 +89,7 @@ pub struct Engine {
     recent: Recent,
     /// The documents that the policy fetches. `None` if there are none.
     documents: Option<RefCell<Documents>>,
-    /// What the newest policy of this name revokes. `None` if the policy publishes nothing.
+    /// What the newest policy of this name revokes. `None` if the gateway cannot pass that on.
     newest: Option<Newest>,
     /// The policy's shared state, once it is open. The inner value is `None` if the policy has neither limits nor replay
     /// protection.
@@ -176,6 +176,12 @@ impl Engine {
         }
         self.state.get_or_init(|| state);
         Ok(sizes.unwrap_or_default())
+    }
+
+    /// Returns whether the policy does not apply what a newer one revokes, because it could not use the store and needs it for nothing else.
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
+    pub(crate) fn ignores_newer(&self) -> bool {
+        self.newest.as_ref().is_some_and(Newest::is_off)
     }
 
     /// Returns whether the shared state is open.

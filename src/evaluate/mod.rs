@@ -87,7 +87,7 @@ pub(crate) struct Context<'c> {
     pub(crate) replay: Option<&'c Table>,
     /// The documents that this worker uses. `None` if the policy has none.
     pub(crate) documents: Option<DocumentUse<'c>>,
-    /// What the newest policy of this name revokes. `None` if such policies publish nothing.
+    /// What the newest policy of this name revokes. `None` if the gateway cannot pass that on.
     pub(crate) newest: Option<&'c Newest>,
     /// The bytes of requests that this worker holds. `None` if the host does not hold requests.
     pub(crate) held: Option<&'c HeldBytes>,

@@ -1,10 +1,13 @@
 //! What the newest policy of a name revokes and suspends, as older policies of that name apply it.
 //!
 //! After an update, open streams still have the policy that allowed them, and so have requests on connections that some gateways close only
-//! later. A policy that revokes, suspends or has `streams: recheck` publishes what it revokes and suspends when it opens its state. At most
-//! once a second, a worker with such a policy reads what is published. If that differs from what its own policy published, it applies in
-//! addition to the entries of that policy. A policy with none of these publishes nothing and reads nothing, even if a newer one revokes
-//! something: all policies would pay for that.
+//! later. A policy publishes what it revokes and suspends when it opens its state, also if that is nothing. At most once a second, and only
+//! when it decides a request, a worker reads what is published. If that differs from what its own policy published, it applies in addition to
+//! the entries of that policy. All policies do this, because the first suspension under a name must reach the policy before it too. Most
+//! requests pay for it by comparing their time with that of the last look.
+//!
+//! A policy that neither revokes, suspends nor checks open streams again must work without a store, because it needs none for anything else.
+//! If it cannot publish when it starts, it does not look either.
 //!
 //! Each worker gets all updates in the same order, and the workers get an update one after the other. The policy that the last worker opens
 //! last is therefore the newest one. Where workers begin to use a policy only with their first stream under it, which can be after an update,
@@ -31,6 +34,10 @@ const VERSION: usize = 64;
 const WITHDRAWN: &[u8] = &[TAG];
 /// The minimum time between two looks at what is published.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// No look is recent.
+const NEVER: (Timestamp, Timestamp) = (Timestamp::from_nanos(0), Timestamp::from_nanos(0));
+/// No look is needed any more.
+const ALWAYS: (Timestamp, Timestamp) = (Timestamp::from_nanos(0), Timestamp::from_nanos(u64::MAX));
 
 /// One worker's view of what the newest policy of a name revokes and suspends.
 pub(crate) struct Newest {
@@ -38,9 +45,11 @@ pub(crate) struct Newest {
     key: String,
     /// What this policy publishes.
     own: Vec<u8>,
-    /// When this worker last read what is published.
-    looked: Cell<Option<Timestamp>>,
-    /// What another policy published, if its publication is in force.
+    /// Whether the policy cannot be used if it cannot publish that.
+    is_required: bool,
+    /// When this worker last read what is published, and when it does so again. A clock that was set back does not postpone that.
+    recent: Cell<(Timestamp, Timestamp)>,
+    /// What another policy published, if its publication is in force and has entries.
     other: RefCell<Option<Rc<Entries>>>,
     /// Whether another policy has published since this one did. Only the newest policy publishes again what the store lost.
     is_older: Cell<bool>,
@@ -49,15 +58,16 @@ pub(crate) struct Newest {
 }
 
 impl Newest {
-    /// Creates the view of a worker that has read nothing yet. Returns `None` if the policy publishes nothing.
+    /// Creates the view of a worker that has read nothing yet. Returns `None` if the gateway cannot pass on what policies publish.
     pub(super) fn new(policy: &Policy, store: &Rc<dyn SharedStore>) -> Option<Self> {
-        let entries = policy.published.as_ref()?;
+        let published = policy.published.as_ref()?;
         let seal = policy.tables_key.as_ref().map(|key| Seal { key: key.seals(), zone: None });
         Some(Self {
             store: PolicyStore::new(Rc::clone(store), seal),
             key: format!("callgate-newest-1-{}", policy.name),
-            own: [&[TAG][..], policy.version.as_bytes(), entries.bytes()].concat(),
-            looked: Cell::default(),
+            own: [&[TAG][..], policy.version.as_bytes(), published.entries.bytes()].concat(),
+            is_required: published.is_required,
+            recent: Cell::new(NEVER),
             other: RefCell::default(),
             is_older: Cell::default(),
             follows: false,
@@ -70,7 +80,8 @@ impl Newest {
         self.follows = true;
     }
 
-    /// Publishes what this policy revokes and suspends, because it is the newest one.
+    /// Publishes what this policy revokes and suspends, because it is the newest one. If that fails and is not required, this view never
+    /// has anything to apply.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be used.
@@ -78,6 +89,21 @@ impl Newest {
         if self.follows {
             return Ok(());
         }
+        let published = self.try_publish();
+        if published.is_err() && !self.is_required {
+            self.recent.set(ALWAYS);
+            return Ok(());
+        }
+        published
+    }
+
+    /// Returns whether this policy does not apply what a newer one revokes and suspends, because it could not publish.
+    #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
+    pub(super) fn is_off(&self) -> bool {
+        self.recent.get() == ALWAYS
+    }
+
+    fn try_publish(&self) -> Result<(), StoreError> {
         let key = self.key.as_bytes();
         for _ in 0..MOST_ATTEMPTS {
             let is_published = match self.store.get(key)? {
@@ -91,18 +117,29 @@ impl Newest {
         Err(StoreError)
     }
 
+    /// Returns whether the last look was recent, and showed that the newest policy revokes and suspends nothing that this one does not.
+    /// Every request asks this, and few need to know more.
+    #[inline]
+    pub(super) fn has_nothing(&self, now: Timestamp) -> bool {
+        self.is_recent(now) && self.other.borrow().is_none()
+    }
+
     /// Returns what the newest policy revokes and suspends, if that differs from what this one does.
     ///
     /// # Errors
     /// [`StoreError`] if the store cannot be used, or another value is stored under the key.
     pub(super) fn entries(&self, now: Timestamp) -> Result<Option<Rc<Entries>>, StoreError> {
-        // A clock that was set back does not postpone the look.
-        let is_recent = |looked: Timestamp| now >= looked && now < looked.plus(INTERVAL);
-        if !self.looked.get().is_some_and(is_recent) {
+        if !self.is_recent(now) {
             self.look()?;
-            self.looked.set(Some(now));
+            self.recent.set((now, now.plus(INTERVAL)));
         }
         Ok(self.other.borrow().clone())
+    }
+
+    #[inline]
+    fn is_recent(&self, now: Timestamp) -> bool {
+        let (looked, next) = self.recent.get();
+        looked <= now && now < next
     }
 
     fn look(&self) -> Result<(), StoreError> {
@@ -118,7 +155,7 @@ impl Newest {
                 let bytes = found.value.strip_prefix(&[TAG]).and_then(|rest| rest.get(VERSION..)).ok_or(StoreError)?;
                 let entries = Entries::open(bytes.to_vec()).ok_or(StoreError)?;
                 self.is_older.set(true);
-                self.other.replace(Some(Rc::new(entries)));
+                self.other.replace((!entries.is_empty()).then(|| Rc::new(entries)));
             }
             // This policy is in force, and what it published is not. If another policy publishes meanwhile, that one is newer.
             found if !self.is_older.get() => {
@@ -140,7 +177,7 @@ impl Newest {
 impl Drop for Newest {
     /// Withdraws what this policy published, unless another policy has published since.
     fn drop(&mut self) {
-        if self.follows {
+        if self.follows || self.recent.get() == ALWAYS {
             return;
         }
         let key = self.key.as_bytes();

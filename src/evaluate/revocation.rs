@@ -39,7 +39,7 @@ pub(super) struct Lists<'l> {
 impl<'a> Evaluation<'a, '_> {
     /// Rejects credentials that were revoked, after they were verified. Nothing is charged before.
     pub(super) fn revocation(&mut self) -> Result<Option<NotRevoked>, Denied> {
-        if self.facts.policy.revocation.is_some() || self.context.newest.is_some() {
+        if self.facts.policy.revocation.is_some() || !newest_has_nothing(&self.context, self.facts.request.now) {
             return self.look_up_credentials();
         }
         // What was reserved for a wait for keys is free again before the body is held.
@@ -47,7 +47,7 @@ impl<'a> Evaluation<'a, '_> {
         Ok(Some(NotRevoked::assertion()))
     }
 
-    /// Not inlined, because most policies revoke nothing.
+    /// Not inlined, because most policies revoke nothing. Others get here once a second.
     #[inline(never)]
     fn look_up_credentials(&mut self) -> Result<Option<NotRevoked>, Denied> {
         let policy = self.facts.policy;
@@ -132,7 +132,7 @@ impl<'a> Evaluation<'a, '_> {
 
     /// Rejects all requests to an endpoint that is suspended.
     pub(super) fn active(&mut self, endpoint: &'a Endpoint) -> Result<Option<EndpointActive>, Denied> {
-        if endpoint.suspended || self.context.newest.is_some() {
+        if endpoint.suspended || !newest_has_nothing(&self.context, self.facts.request.now) {
             return self.look_up_endpoint(endpoint);
         }
         Ok(Some(EndpointActive::assertion()))
@@ -159,11 +159,17 @@ impl<'a> Evaluation<'a, '_> {
     }
 }
 
+/// Returns whether no other policy of this name has to be applied, as far as the last look shows, which was less than a second ago.
+#[inline]
+fn newest_has_nothing(context: &Context<'_>, now: Timestamp) -> bool {
+    context.newest.is_none_or(|newest| newest.has_nothing(now))
+}
+
 /// Checks that no credential of a request was revoked, and that its endpoint was not suspended, since its headers were checked: a body may
 /// take long to arrive. A denial that was observed then is not repeated.
 pub(super) fn revoked_since<'p>(facts: &Facts<'p>, context: &Context<'_>, now: Timestamp) -> Result<(), Refused<'p>> {
     let policy = facts.policy;
-    if policy.revocation.is_none() && context.newest.is_none() {
+    if policy.revocation.is_none() && newest_has_nothing(context, now) {
         return Ok(());
     }
     let checked = look_up_at(facts, context, now);

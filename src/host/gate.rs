@@ -224,6 +224,12 @@ impl<H: Host> Gate<H> {
                  the policy asks for another"
             );
         }
+        if self.engine.ignores_newer() {
+            log::warn!(
+                "after an update, open connections that keep this policy do not apply what the new one revokes and suspends, because the \
+                 workers' shared map cannot be used; the filter needs `proxy_get_shared_data` and `proxy_set_shared_data`"
+            );
+        }
         Ok(())
     }
 

@@ -90,7 +90,6 @@ use crate::document;
 use crate::identity::api_key::ApiKeys;
 use crate::identity::certificate::CertificateRules;
 use crate::identity::crypto::{Algorithm, TableVerifier, VerifyingKey, host_hash};
-use crate::identity::revocation::Entries;
 use crate::identity::signature::{SigningKey, SigningKeys};
 use crate::identity::token::{IssuerId, Issuers};
 use crate::quota::{self, LimitReport, LimitStatuses, Shown};
@@ -135,8 +134,8 @@ pub struct Policy {
     pub(crate) issuers: Issuers,
     /// `None` if nothing can be revoked.
     pub(crate) revocation: Option<Revocation>,
-    /// What older policies of this name apply too, because the policy revokes or suspends it. `None` if nothing is published.
-    pub(crate) published: Option<Entries>,
+    /// What older policies of this name apply too, because the policy revokes or suspends it. `None` if the gateway cannot pass it on.
+    pub(crate) published: Option<newest::Published>,
     /// The documents that the gate fetches.
     pub(crate) documents: Vec<FetchedDocument>,
     pub(crate) agents: Agents,

@@ -5,18 +5,21 @@ use super::revoked;
 use crate::document;
 use crate::identity::revocation::{Builder, Entries, Entry, Kind, Mark};
 
-/// Returns what a policy revokes and suspends. `None` if it neither revokes, suspends nor checks open streams again, so policies that use
-/// nothing of this pay nothing for it. Also `None` if other filters could change what its workers share: the gateway gives them the same map,
-/// and the policy has no key (`has_key`).
-pub(super) fn published(document: &document::Document, has_key: bool) -> Option<Entries> {
+/// What a policy publishes for older policies of its name.
+#[derive(Debug)]
+pub(crate) struct Published {
+    /// What it revokes and suspends. Most policies have no entries, and publish that.
+    pub(crate) entries: Entries,
+    /// Whether the policy revokes or suspends something, or checks open streams again. Without the shared store, it cannot be used. Other
+    /// policies can: they then do not apply what a newer one revokes.
+    pub(crate) is_required: bool,
+}
+
+/// Returns what a policy publishes. `None` on gateways without a store that keeps it, and if other filters could change what its workers
+/// share: the gateway gives them the same map, and the policy has no key (`has_key`).
+pub(super) fn published(document: &document::Document, has_key: bool) -> Option<Published> {
     let features = Features::of(document.gateway);
-    let rechecks = document.endpoints.iter().any(|endpoint| endpoint.streams.is_some());
-    let revokes = !document.revoked.is_empty() || document.revocations.is_some();
-    let suspends = document.agents.values().any(|agent| agent.suspended)
-        || document.issuers.values().any(|issuer| issuer.suspended)
-        || document.endpoints.iter().any(|endpoint| endpoint.suspended);
-    if !(rechecks || revokes || suspends) || features.store != Store::Unbounded || !(features.store_is_ours || has_key)
-    {
+    if features.store != Store::Unbounded || !(features.store_is_ours || has_key) {
         return None;
     }
     let mut builder = Builder::default();
@@ -31,5 +34,8 @@ pub(super) fn published(document: &document::Document, has_key: bool) -> Option<
     for (kind, mark) in suspended {
         builder.add(Entry { kind, mark, issued_before: None, until: None, reason: None });
     }
-    Some(builder.finish(0))
+    let entries = builder.finish(0);
+    let rechecks = document.endpoints.iter().any(|endpoint| endpoint.streams.is_some());
+    let is_required = rechecks || !entries.is_empty() || document.revocations.is_some();
+    Some(Published { entries, is_required })
 }

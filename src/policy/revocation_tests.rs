@@ -218,11 +218,12 @@ fn gateways_differ_in_what_they_can_fetch_and_end() {
 }
 
 #[test]
-fn policies_that_revoke_suspend_or_check_streams_again_publish_what_they_revoke() {
+fn every_policy_publishes_what_it_revokes_where_the_gateway_can_pass_it_on() {
     let endpoint = json!({ "id": "e", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none" });
     let streams = json!([with(endpoint.clone(), json!({ "streams": "recheck" }))]);
-    let published = |changes: Value| compile(changes).0.unwrap().published.map(|entries| entries.len());
-    assert_eq!(published(json!({})), None);
+    let compiled = |changes: Value| compile(changes).0.unwrap().published;
+    let published = |changes: Value| compiled(changes).map(|published| published.entries.len());
+    assert_eq!(published(json!({})), Some(0), "older policies learn that this one is newer");
     assert_eq!(published(json!({ "revoked": [{ "agent": "a" }] })), Some(1));
     assert_eq!(
         published(json!({ "revocations": remote(json!({})) })),
@@ -245,12 +246,30 @@ fn policies_that_revoke_suspend_or_check_streams_again_publish_what_they_revoke(
     });
     assert_eq!(published(all), Some(4), "one entry for the agent is enough");
     // Other filters write into the same map there.
-    let istio = |changes: Value| published(with(json!({ "gateway": "istio", "endpoints": streams }), changes));
-    assert_eq!(istio(json!({})), None);
-    assert_eq!(istio(json!({ "tables": { "key": { "env": "K" } } })), Some(0));
-    assert_eq!(published(json!({ "gateway": "istio", "revoked": [{ "agent": "a" }] })), None);
+    for gateway in ["istio", "higress"] {
+        let on = |changes: Value| published(with(json!({ "gateway": gateway }), changes));
+        let key = json!({ "key": { "env": "K" } });
+        assert_eq!(on(json!({})), None, "{gateway}");
+        assert_eq!(on(json!({ "endpoints": streams })), None, "{gateway}");
+        assert_eq!(on(json!({ "revoked": [{ "agent": "a" }] })), None, "{gateway}");
+        assert_eq!(on(json!({ "tables": key })), Some(0), "{gateway}");
+        assert_eq!(on(json!({ "tables": key, "revoked": [{ "agent": "a" }] })), Some(1), "{gateway}");
+    }
     let kong = json!({ "gateway": "kong", "tables": { "key": { "env": "K" } }, "revoked": [{ "agent": "a" }] });
     assert_eq!(published(kong), None, "a zone could lose it");
+    assert_eq!(published(json!({ "gateway": "portable", "revoked": [{ "agent": "a" }] })), None, "nothing is shared");
+    // Policies that need no store for anything else must work without one.
+    let is_required = |changes: Value| compiled(changes).unwrap().is_required;
+    assert!(!is_required(json!({})));
+    let needs = [
+        json!({ "endpoints": streams }),
+        json!({ "revoked": [{ "agent": "a" }] }),
+        json!({ "revocations": remote(json!({})) }),
+        json!({ "issuers": { "corp": with(testing::issuer(), json!({ "suspended": true })) } }),
+    ];
+    for policy in needs {
+        assert!(is_required(policy.clone()), "{policy}");
+    }
 }
 
 #[test]

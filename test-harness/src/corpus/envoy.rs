@@ -282,7 +282,7 @@ fn apart(number: usize, suite: &Suite) -> Suite {
     apart
 }
 
-/// Returns whether other policies of the same name may apply what a policy revokes and suspends.
+/// Returns whether a policy revokes or suspends something, which other policies of the same name would apply too.
 fn publishes(policy: &Value) -> bool {
     match policy {
         Value::Object(members) => members.iter().any(|(name, value)| {

@@ -22,11 +22,13 @@ fn each(calls: &[&'static str]) -> Vec<Fault> {
 const GATEWAYS: [HostProfile; 3] = [HostProfile::Envoy, HostProfile::Istio, HostProfile::Kong];
 
 /// Returns whether a decision does not depend on this call: metrics, logging, signatures that the gateway verifies, and properties that the
-/// gateway does not know. On Kong the first property is the target, and no request can be decided without it.
+/// gateway does not know. On Kong the first property is the target, and no request can be decided without it. If the workers' map does not
+/// have what the newest policy published, the policy publishes that again.
 fn may_fail(profile: HostProfile, fault: &Fault) -> bool {
     match fault.call.as_str() {
         // The filter verifies signatures itself if the gateway does not.
         "proxy_log" | "proxy_define_metric" | "proxy_increment_metric" | "proxy_call_foreign_function" => true,
+        "proxy_get_shared_data" => fault.status == 1,
         "proxy_get_property" => matches!(fault.status, 1 | 3) && (profile != HostProfile::Kong || fault.nth > 1),
         _ => false,
     }
