@@ -21,12 +21,12 @@ use crate::envoy::limits::{another_build, counted};
 const UPDATED: &str = "listener_manager.lds.update_success";
 
 /// Starts a gate whose listeners are in a file that Envoy watches.
-fn dynamic(policy: &Value, options: &Options) -> Gate {
+pub(crate) fn dynamic(policy: &Value, options: &Options) -> Gate {
     Gate::start_with(policy, |bootstrap| *bootstrap = bootstrap.clone().dynamic(), options)
 }
 
 /// Updates a gate's policy and waits until it is in force. `number` counts the updates, with the start as the first one.
-fn update(gate: &Gate, policy: &Value, number: u64) {
+pub(crate) fn update(gate: &Gate, policy: &Value, number: u64) {
     gate.envoy.update(&gate.bootstrap.with_policy(&policy.to_string()).unwrap()).unwrap();
     await_stat(gate, UPDATED, number);
 }
@@ -205,9 +205,9 @@ fn open_connections_keep_their_policy_until_the_listener_drains() {
     let gate = dynamic(&policy, &Options::default());
     let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
     assert_eq!(connection.call(&good()).unwrap().status, 200);
-    policy["agents"]["robot"]["suspended"] = json!(true);
+    policy["endpoints"][0]["scopes"] = json!(["items:other"]);
     update(&gate, &policy, 2);
-    gate.ask(good()).assert_denied(403, "agent_suspended");
+    gate.ask(good()).assert_denied(403, "insufficient_scope");
     assert_eq!(connection.call(&good()).unwrap().status, 200);
     let draining = ["total_listeners_draining", "total_filter_chains_draining"];
     assert_eq!(draining.map(|what| gate.envoy.stat(&format!("listener_manager.{what}")).unwrap()), [0, 1]);

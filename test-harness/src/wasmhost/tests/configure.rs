@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::wasmhost::ConfigureFailed;
+use crate::wasmhost::{ConfigureFailed, Fault};
 
 /// Returns the module's messages about a configuration that it rejects.
 #[track_caller]
@@ -117,5 +117,22 @@ fn an_invalid_policy_for_kong_denies_every_request() {
         let mut vm = Vm::start(&MODULE, config, &[]).unwrap();
         let outcome = vm.request(&good());
         assert_eq!(answer(&outcome).details, "callgate_host_error");
+    }
+}
+
+/// Such as an Envoy whose configuration does not allow the filter to use the map.
+#[test]
+fn a_policy_that_needs_no_shared_map_starts_without_one() {
+    for status in [2, 10, 12] {
+        let mut vm = start(&policy());
+        let root = vm.first_root();
+        let fault = Fault { call: "proxy_get_shared_data".to_owned(), nth: 1, status };
+        vm.configure(root, policy().to_string().as_bytes(), Some(fault.clone())).unwrap();
+        let warned = vm.logs().iter().any(|log| log.level == Level::Warn && log.message.contains("shared map"));
+        assert!(warned, "{status}: {:?}", vm.logs());
+        assert_alive(&mut vm);
+        let revoking = policy_with(json!({ "revoked": [{ "issuer": "corp", "jti": "another" }] }));
+        assert!(vm.configure(root, revoking.to_string().as_bytes(), Some(fault)).is_err(), "{status}");
+        assert_alive(&mut vm);
     }
 }

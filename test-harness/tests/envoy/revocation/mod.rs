@@ -2,6 +2,7 @@
 //! policy, and streams that are open at that time.
 
 mod conditional;
+mod drained;
 mod drill;
 mod faults;
 mod load;
