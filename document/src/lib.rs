@@ -80,7 +80,8 @@ pub struct Document {
     pub callgate: FormatVersion,
     /// The name that separates the shared state and the records of several policies in one gateway: 1 to 64 letters, digits, `-`,
     /// `_` or `.`. A new name starts with empty tables: limits start from zero, and a signature or proof that was accepted under
-    /// the old name can be accepted once more until it expires.
+    /// the old name can be accepted once more until it expires. Different policies in one gateway need different names: what the one
+    /// that was configured last revokes and suspends applies to the others of its name.
     #[cfg_attr(feature = "schema", schemars(with = "form::Name"))]
     pub name: String,
     /// Whether denials are enforced (`enforce`) or only recorded (`observe`).

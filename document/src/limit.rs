@@ -223,7 +223,8 @@ pub struct Tables {
     pub ed25519: u32,
     /// A secret of 32 or more random bytes, the same for all workers. It makes the names of shared entries unpredictable, and
     /// entries are accepted only if they were written with it. It is required if the gateway's random numbers are predictable or
-    /// other filters write into the same map (`kong`, `istio`, `higress`). After a change of the key, the tables start empty.
+    /// other filters write into the same map (`kong`, `istio`, `higress`). After a change of the key, the tables start empty. On `istio`
+    /// and `higress`, open connections with an older policy apply what a newer one revokes and suspends only if both have the same key.
     pub key: Option<Secret>,
 }
 
