@@ -77,6 +77,18 @@ impl Request {
         self.header("Transfer-Encoding", "chunked")
     }
 
+    /// Adds trailers to a body in the chunked transfer coding. Neither names nor values are validated.
+    #[must_use]
+    pub fn trailers(mut self, lines: &[(&str, &str)]) -> Self {
+        // They are before the empty line at the end.
+        self.body.truncate(self.body.len().saturating_sub(b"\r\n".len()));
+        for (name, value) in lines {
+            self.body.extend(format!("{name}: {value}\r\n").into_bytes());
+        }
+        self.body.extend(b"\r\n");
+        self
+    }
+
     /// Returns the bytes on the wire.
     pub fn to_bytes(&self) -> Vec<u8> {
         let mut bytes = [self.start.as_slice(), b"\r\n"].concat();

@@ -1,7 +1,8 @@
 //! The API behind the gate. It responds with the request that it received, and remembers it.
 //!
 //! Its behavior depends on the kind of request, never on the path, so any policy can be used in front of it. A WebSocket handshake gets an
-//! echo, gRPC gets its messages back, a request that accepts an event stream gets one, and any other request gets itself as JSON.
+//! echo, gRPC gets its messages back, a request that accepts an event stream gets one, and any other request gets itself as JSON, with its
+//! trailers if it has any.
 
 mod recording;
 
@@ -33,6 +34,7 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::listener::{accept, bound};
+use crate::quickstart::set;
 pub use recording::RecordingUpstream;
 
 /// The number of seconds for which the event stream that answers this request is silent.
@@ -69,11 +71,7 @@ pub struct Seen {
 impl Seen {
     /// Describes a request.
     pub fn new(request: &Request<Incoming>) -> Self {
-        let headers: Vec<_> = request
-            .headers()
-            .iter()
-            .map(|(name, value)| (name.to_string(), value.as_bytes().escape_ascii().to_string()))
-            .collect();
+        let headers = lines(request.headers());
         let host = request.uri().authority().map(ToString::to_string);
         let host = host.or_else(|| headers.iter().find(|(name, _)| name == "host").map(|(_, value)| value.clone()));
         let path = request.uri().path_and_query().map_or("", |path| path.as_str());
@@ -85,15 +83,23 @@ impl Seen {
         self.headers.iter().find(|(header, _)| header == name).map(|(_, value)| value.as_str())
     }
 
-    fn to_json(&self, length: u64, sha256: &str) -> Value {
-        json!({
+    fn to_json(&self, length: u64, sha256: &str, trailers: &HeaderMap) -> Value {
+        let mut description = json!({
             "method": self.method,
             "path": self.path,
             "host": self.host,
             "headers": self.headers,
             "body": { "length": length, "sha256": sha256 },
-        })
+        });
+        if !trailers.is_empty() {
+            set(&mut description, "trailers", json!(lines(trailers)));
+        }
+        description
     }
+}
+
+fn lines(headers: &HeaderMap) -> Vec<(String, String)> {
+    headers.iter().map(|(name, value)| (name.to_string(), value.as_bytes().escape_ascii().to_string())).collect()
 }
 
 #[derive(Default)]
@@ -247,18 +253,21 @@ async fn fail(how: &str) -> Result<Response<Body>> {
 }
 
 async fn echo(request: Request<Incoming>, seen: &Seen, memory: &Mutex<Memory>) -> Result<Response<Body>> {
-    let (mut length, mut sha256) = (0, Sha256::new());
+    let (mut length, mut sha256, mut trailers) = (0, Sha256::new(), HeaderMap::new());
     let mut body = request.into_body();
     while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame?.into_data() {
-            length += data.len() as u64;
-            lock(memory).body_bytes += data.len() as u64;
-            sha256.update(&data);
+        match frame?.into_data() {
+            Ok(data) => {
+                length += data.len() as u64;
+                lock(memory).body_bytes += data.len() as u64;
+                sha256.update(&data);
+            }
+            Err(frame) => trailers = frame.into_trailers().unwrap_or_default(),
         }
     }
     let sha256: String = sha256.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
     // Over HTTP/2, hyper does not remove the body from a response that must not have one.
-    let text = if seen.method == "HEAD" { String::new() } else { seen.to_json(length, &sha256).to_string() };
+    let text = if seen.method == "HEAD" { String::new() } else { seen.to_json(length, &sha256, &trailers).to_string() };
     let text = Bytes::from(text);
     Ok(typed(whole(text), "application/json"))
 }
@@ -355,6 +364,17 @@ mod tests {
         assert_eq!((upstream.count(), upstream.body_bytes()), (1, 3));
         assert_eq!(upstream.saw("x-odd", "\\xff\\t1").unwrap().path, "/a%2Fb?x=1");
         assert_eq!(upstream.saw("x-odd", "3"), None);
+    }
+
+    #[test]
+    fn reports_trailers() {
+        let upstream = Upstream::start().unwrap();
+        let call = Call::post("/a").host("api.example.com").chunked(&[b"ab", b"c"]);
+        let got = client::call(upstream.address(), &call).unwrap();
+        assert_eq!(got.json().get("trailers"), None);
+        let got = client::call(upstream.address(), &call.trailers(&[("X-End", "1"), ("x_end", "2")])).unwrap();
+        assert_eq!(got.json()["body"]["length"], 3);
+        assert_eq!(got.json()["trailers"], json!([["x-end", "1"], ["x_end", "2"]]));
     }
 
     #[test]
