@@ -3,14 +3,16 @@
 //! What a test needs, it waits for: a request that has arrived, a fetch that has started, a policy that is in force. A provider that holds
 //! its answers ([`Behavior::Held`]) leaves a test as much time as it takes.
 
+mod flood;
 mod lost;
 mod provider;
 mod real;
 mod signed;
 mod updates;
+mod waiting;
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use identity_provider::key_server::{Behavior, KeyServer};
 use serde_json::{Value, json};
@@ -94,6 +96,20 @@ fn claims() -> Value {
 
 fn with(server: &KeyServer) -> Request {
     Request::get("/items/1").host(HOST).bearer(&server.mint(&claims()))
+}
+
+/// Returns a request with a token whose header names a key that nobody has.
+fn with_unknown_key(server: &KeyServer, number: usize) -> Request {
+    let key = server.signing_key().with_kid(format!("unknown-{number}"));
+    let mut header = key.header();
+    header["typ"] = json!("at+jwt");
+    let mut claims = claims();
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    claims["iss"] = json!(server.issuer());
+    claims["jti"] = json!(number.to_string());
+    claims["iat"] = json!(now);
+    claims["exp"] = json!(now + 300);
+    Request::get("/items/1").host(HOST).bearer(&key.sign(&header, &claims))
 }
 
 /// Sends requests until one gets this status. Returns how long that took.
