@@ -42,6 +42,13 @@ fn key_set() -> Vec<u8> {
     json!({ "keys": [KEY.public_jwk()] }).to_string().into_bytes()
 }
 
+/// Returns a key set that also has the key of [`unknown_key`].
+fn newer_key_set() -> Vec<u8> {
+    let mut key = KEY.public_jwk();
+    key["kid"] = json!("k9");
+    json!({ "keys": [KEY.public_jwk(), key] }).to_string().into_bytes()
+}
+
 fn tick(vm: &mut Vm) {
     assert_eq!(vm.tick(vm.first_root()), Ok(true));
 }
@@ -226,9 +233,7 @@ fn an_unknown_key_is_fetched_once_more_before_the_token_is_rejected() {
     // The issuer has the key by now.
     let mut stream = open(&mut vm, &unknown_key());
     tick(&mut vm);
-    let mut key = KEY.public_jwk();
-    key["kid"] = json!("k9");
-    publish(&mut vm, json!({ "keys": [KEY.public_jwk(), key] }).to_string().as_bytes());
+    publish(&mut vm, &newer_key_set());
     vm.look(&mut stream);
     assert_eq!(reason(&vm.close(stream)), "allowed");
 }
@@ -243,6 +248,34 @@ fn a_client_that_leaves_ends_its_wait_and_no_other() {
     publish(&mut vm, &key_set());
     vm.look(&mut other);
     assert_eq!(reason(&vm.close(other)), "allowed");
+}
+
+#[test]
+fn clients_that_leave_before_the_tick_leave_the_next_one_alone() {
+    let mut vm = start(Envoy);
+    fetch(&mut vm);
+    upstream(&vm.request(&good()));
+    // More than may wait of one source.
+    for _ in 0..20 {
+        let gone = open(&mut vm, &unknown_key());
+        assert_eq!((gone.verdict(), gone.forwarded_by()), (None, None));
+        let outcome = vm.close(gone);
+        assert_eq!((&outcome.verdict, reason(&outcome)), (&Verdict::Hang, "keys_unavailable"));
+    }
+    assert_eq!(vm.http_calls(), [], "nothing is fetched before the tick");
+    tick(&mut vm);
+    let mut other = open(&mut vm, &unknown_key());
+    assert_eq!((other.verdict(), other.forwarded_by()), (None, None));
+    let waiting = |vm: &Vm| vm.gauges()["callgate.keys.waiting"];
+    vm.pass(SECOND);
+    tick(&mut vm);
+    assert_eq!(waiting(&vm), 1, "only the client that is there");
+    publish(&mut vm, &newer_key_set());
+    vm.look(&mut other);
+    assert_eq!(reason(&vm.close(other)), "allowed");
+    assert_eq!(vm.period(vm.first_root()), Some(SECOND), "nothing waits any more");
+    tick(&mut vm);
+    assert_eq!((waiting(&vm), vm.http_calls()), (0, vec![]));
 }
 
 #[test]
@@ -278,6 +311,32 @@ fn workers_share_what_one_of_them_fetched() {
         for vm in [&mut first, &mut second] {
             upstream(&vm.request(&good()));
         }
+    }
+}
+
+#[test]
+fn each_refresh_is_one_fetch_over_all_workers() {
+    // Not a divisor of the 300 seconds after which keys are fetched again, so another worker makes each fetch.
+    const WORKERS: usize = 7;
+    let shared = SharedData::default();
+    let mut workers: Vec<_> = (0..WORKERS).map(|_| start_sharing(Envoy, &shared)).collect();
+    let mut started = Vec::new();
+    // Each tick takes a second. A response takes three, so other workers tick meanwhile.
+    for second in 0..640 {
+        let calls = |workers: &[Vm]| -> usize { workers.iter().map(|vm| vm.http_calls().len()).sum() };
+        let before = calls(&workers);
+        tick(&mut workers[second % WORKERS]);
+        if calls(&workers) > before {
+            started.push(second);
+        }
+        if started.last().is_some_and(|start| second == start + 3) {
+            let fetching = workers.iter_mut().find(|vm| !vm.http_calls().is_empty());
+            publish(fetching.unwrap(), &key_set());
+        }
+    }
+    assert_eq!(started, [0, 300, 600]);
+    for vm in &mut workers {
+        upstream(&vm.request(&good()));
     }
 }
 
