@@ -24,7 +24,7 @@ use super::report::{Bound, table};
 use super::{Size, cpu, policies, rows};
 use crate::client;
 use crate::envoy::{Envoy, Options};
-use crate::quickstart::Issuer;
+use crate::quickstart::{Issuer, set as set_member};
 use crate::wasmhost::{Level, Module, Vm};
 
 /// At least as long as keys are used before they are fetched again.
@@ -166,12 +166,18 @@ fn growth(module: &Module, policy: &Value, key_sets: [&str; 2], token: &str) -> 
 fn with_rsa_keys(own: &[Value], set: char) -> Vec<Value> {
     let rsa = |number: usize| {
         let name = format!("{set}{number:03}");
-        // 4096 bits, the most that are accepted. Nobody has the private key.
-        let modulus = [&[0xff; 8][..], name.as_bytes(), &[0xff; 500]].concat();
-        let n = URL_SAFE_NO_PAD.encode(modulus);
-        json!({ "kty": "RSA", "alg": "RS256", "kid": format!("{name:-<256}"), "n": n, "e": "AQAB" })
+        let mut key = rsa_key(&name);
+        set_member(&mut key, "alg", "RS256");
+        set_member(&mut key, "kid", format!("{name:-<256}"));
+        key
     };
     (own.len()..MAX_FETCHED_KEYS).map(rsa).chain(own.iter().cloned()).collect()
+}
+
+/// Returns an RSA key of 4096 bits, the most that are accepted. Nobody has the private key. Keys with different names of four bytes differ.
+pub(super) fn rsa_key(name: &str) -> Value {
+    let modulus = [&[0xff; 8][..], name.as_bytes(), &[0xff; 500]].concat();
+    json!({ "kty": "RSA", "kid": name, "n": URL_SAFE_NO_PAD.encode(modulus), "e": "AQAB" })
 }
 
 /// Returns a key set with these keys and a list that repeats an item until the document has the maximum size.

@@ -4,7 +4,7 @@ use anyhow::{Context as _, Result, anyhow};
 use callgate_kit::mint::{Algorithm, SigningKey};
 use serde_json::{Value, json};
 
-use super::super::policies;
+use super::super::{fetched, policies};
 use super::{heads, signatures, tokens};
 use crate::client::Request;
 use crate::quickstart::{self, HOST, Issuer, set};
@@ -16,6 +16,10 @@ pub(super) const SECRETS: [(&str, &str); 2] = [
 ];
 /// The issuer whose tokens are signed with a secret.
 pub(super) const INTERNAL: &str = "https://internal.example.com";
+/// The issuer whose keys are fetched.
+pub(super) const FETCHED: &str = "https://fetched.example.com";
+/// The header in which the policy expects API keys.
+pub(super) const API_KEY: &str = "x-api-key";
 /// The path of most requests.
 pub(super) const PATH: &str = "/repos/acme/gateway/pulls";
 
@@ -61,6 +65,8 @@ pub(super) struct Party {
     pub(super) stolen: String,
     pub(super) client: SigningKey,
     pub(super) secret: SigningKey,
+    /// The key set of the issuer whose keys are fetched: as many keys as are tried for a token that names none.
+    pub(super) key_set: Value,
 }
 
 impl Party {
@@ -86,11 +92,14 @@ impl Party {
         let policy = policy(&keys)?;
         let secret =
             SigningKey::from_secret(SECRETS[1].1.as_bytes(), None).map_err(|error| anyhow!("no secret: {error}"))?;
-        Ok(Self { issuer, keys, policy, forged, stolen, client, secret })
+        let fetched = ["rsa1", "rsa2", "rsa3", "rsa4"].map(fetched::rsa_key);
+        let key_set = json!({ "keys": fetched });
+        Ok(Self { issuer, keys, policy, forged, stolen, client, secret, key_set })
     }
 }
 
-/// Returns the quickstart's policy with every kind of key, proofs of possession, and agents that are identified by signatures alone.
+/// Returns the quickstart's policy with every kind of key, proofs of possession, and agents that are identified by signatures or API keys
+/// alone.
 fn policy(keys: &[SigningKey]) -> Result<Value> {
     let mut policy = quickstart::policy_with_keys()?;
     let public = |key: &SigningKey| {
@@ -109,6 +118,12 @@ fn policy(keys: &[SigningKey]) -> Result<Value> {
         "keys": { "secret": { "env": SECRETS[1].0 } },
     });
     set(issuers, "internal", internal);
+    let fetched = json!({
+        "issuer": FETCHED, "profile": "at+jwt", "algorithms": ["ES256", "RS256", "PS256"], "max_lifetime": "15m",
+        "keys": { "remote": { "url": format!("{FETCHED}/jwks"), "cluster": policies::KEY_CLUSTER } },
+    });
+    set(issuers, "fetched", fetched);
+    set(&mut policy, "api_keys", json!({ "header": API_KEY }));
     set(&mut policy, "dpop", json!({ "required": false, "algorithms": ["ES256", "Ed25519", "RS256"] }));
     set(&mut policy, "reject_query", json!(["_method", "access_token", "api_key", "x-http-method-override", "token"]));
     let limits = policy.get_mut("limits").context("there are no limits")?;
@@ -118,6 +133,9 @@ fn policy(keys: &[SigningKey]) -> Result<Value> {
     let signing = signatures::keys()?;
     let agents = policy.get_mut("agents").context("there are no agents")?;
     set(agents, "robot", json!({ "owner": "platform@example.com", "scopes": ["code:read"], "signing_keys": signing }));
+    // Nobody knows the key with this hash.
+    let api_keys = json!([{ "sha256": "0f".repeat(32), "not_after": "9999-12-31" }]);
+    set(agents, "keyed", json!({ "owner": "platform@example.com", "scopes": ["code:read"], "api_keys": api_keys }));
     let endpoints = policy.get_mut("endpoints").and_then(Value::as_array_mut).context("there are no endpoints")?;
     endpoints.push(json!({
         "id": "jobs", "methods": ["GET"], "path": "/jobs/{id:text}", "effect": "read", "scopes": "none",
@@ -126,6 +144,9 @@ fn policy(keys: &[SigningKey]) -> Result<Value> {
     endpoints.push(json!({
         "id": "pages", "methods": ["GET"], "path": "/pages/{page...}", "effect": "read", "scopes": "none",
         "authenticate": "web-bot-auth",
+    }));
+    endpoints.push(json!({
+        "id": "keyed", "methods": ["GET"], "path": "/keyed/{id:text}", "effect": "read", "scopes": "none", "authenticate": "api-key",
     }));
     Ok(policy)
 }

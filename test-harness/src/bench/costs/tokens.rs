@@ -7,12 +7,14 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::super::policies;
-use super::kinds::{INTERNAL, Kind, Party, charged, free, request};
+use super::kinds::{API_KEY, FETCHED, INTERNAL, Kind, Party, charged, free, request};
 use crate::client::Request;
 use crate::quickstart::set;
 
 /// The length of the longest token that the gate reads, in bytes.
 const LONGEST: usize = 16 * 1024;
+/// The length of the longest API key, in bytes.
+const LONGEST_API_KEY: usize = 256;
 /// The length of the longest proof that the gate reads, in bytes.
 const LONGEST_PROOF: usize = 8 * 1024;
 
@@ -98,8 +100,42 @@ pub(super) fn kinds(party: &Party) -> Vec<Kind> {
         free("a credential of 16 KiB that is no token", "token_malformed", &bearer(&"x".repeat(LONGEST))),
         free("a token that has expired", "token_expired", &bearer(&expired)),
     ]);
+    kinds.extend(of_fetched_keys(party));
+    let api_key = request().header(API_KEY, "x".repeat(LONGEST_API_KEY));
+    kinds.push(charged("an unknown API key in its header", "api_key_unknown", &api_key));
     kinds.extend(proofs(party));
     kinds
+}
+
+/// Returns a token that names a key which the issuer with fetched keys does not have.
+pub(super) fn of_unknown_fetched_key(party: &Party) -> Request {
+    let token = party.issuer.with("coding-agent", "code:read", |header, claims| {
+        set(header, "kid", "nobody");
+        set(claims, "iss", FETCHED);
+    });
+    request().bearer(&forged(&token))
+}
+
+/// Returns tokens of the issuer with fetched keys. A newer key set could have the keys of all of them, but no fetch is left for requests,
+/// so their clients are told to wait.
+fn of_fetched_keys(party: &Party) -> Vec<Kind> {
+    const TELLS_TO_WAIT: &str = "keys_unavailable";
+    let without_kid = |algorithm: Algorithm| {
+        let token = party.issuer.with("coding-agent", "code:read", |header, claims| {
+            set(header, "alg", algorithm.jose_name());
+            policies::remove(header, "kid");
+            set(claims, "iss", FETCHED);
+        });
+        let (signed, _) = token.rsplit_once('.').unwrap_or_default();
+        // As long as the modulus of each key, and less than it: anything else is rejected without a computation.
+        request().bearer(&format!("{signed}.{}", URL_SAFE_NO_PAD.encode([1_u8; 512])))
+    };
+    vec![
+        // The key is not charged before a fetch has shown that the issuer does not have it.
+        free("a token by an unknown key, when no fetch is left", TELLS_TO_WAIT, &of_unknown_fetched_key(party)),
+        charged("a forged RS256 token that fits four fetched keys", TELLS_TO_WAIT, &without_kid(Algorithm::Rs256)),
+        charged("a forged PS256 token that fits four fetched keys", TELLS_TO_WAIT, &without_kid(Algorithm::Ps256)),
+    ]
 }
 
 /// Returns proofs with a token that was stolen from an agent. Without such a token, the gate does not read the proof.
