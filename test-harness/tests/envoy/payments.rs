@@ -120,6 +120,19 @@ fn panels_and_alerts_use_only_exposed_metrics() {
     }
 }
 
+/// Operators look up an alert by its name.
+#[test]
+fn both_guides_describe_every_alert() {
+    let rules = document::read(paths::root().join("examples/payments/alerts.yaml")).unwrap().value().clone();
+    let alerts = observability::of_rules(&rules).unwrap();
+    for guide in ["monitor-and-alert.md", "operate.md"] {
+        let text = fs::read_to_string(paths::root().join("docs/guides").join(guide)).unwrap();
+        let is_described = |name: &str| text.contains(&format!("\n| `{name}` | "));
+        let forgotten: Vec<_> = alerts.iter().map(|alert| &alert.of).filter(|name| !is_described(name)).collect();
+        assert_eq!(forgotten, [""; 0], "{guide}");
+    }
+}
+
 /// A panel or an alert uses every metric of the gate, except those that describe its setup.
 #[test]
 fn panels_and_alerts_cover_every_operational_metric() {
