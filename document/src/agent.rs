@@ -39,7 +39,8 @@ pub struct Agent {
     /// Whether the agent's requests are denied. The entry is kept.
     #[serde(default)]
     pub suspended: bool,
-    /// The scopes that the agent has in addition to those in its token.
+    /// The scopes that the agent has in addition to those in its token, for its own requests. A token with an actor (`act`) has only those
+    /// in the token, because the agent must not do for somebody else what that token does not permit.
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Scope>"))]
     pub scopes: Vec<String>,

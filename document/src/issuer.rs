@@ -79,6 +79,12 @@ impl Issuer {
     pub fn names_clients(&self) -> bool {
         self.profile != Profile::JwtSvid && self.token.as_ref().is_none_or(|token| token.client.is_some())
     }
+
+    /// Returns whether the tokens of this issuer can have scopes.
+    #[must_use]
+    pub fn grants_scopes(&self) -> bool {
+        self.profile != Profile::JwtSvid && self.token.as_ref().is_none_or(|token| !token.scopes.is_empty())
+    }
 }
 
 /// The rules that tokens follow.
@@ -267,7 +273,7 @@ pub struct TokenShape {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Option<form::ClaimName>"))]
     pub client: Option<String>,
-    /// The claims that contain scopes. Empty if scopes come only from the agent's entry.
+    /// The claims that contain scopes. Empty if scopes come only from the agent's entry; tokens with an actor (`act`) have no scope then.
     pub scopes: Vec<ScopeClaim>,
 }
 

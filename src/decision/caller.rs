@@ -6,7 +6,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
-use crate::allowlist::{Granted, Side};
+use crate::allowlist::Side;
 use crate::document::Authenticate;
 use crate::identity::api_key::VerifiedApiKey;
 use crate::identity::certificate::VerifiedCertificate;
@@ -115,13 +115,5 @@ impl Caller<'_> {
             Side::Agent(name) => self.agent?.attributes.get(&**name),
             Side::Literal(value) => Some(value),
         }
-    }
-}
-
-impl Granted for Caller<'_> {
-    fn has(&self, scope: &str) -> bool {
-        let is_granted = self.token().is_some_and(|token| token.grants(scope))
-            || self.agent.is_some_and(|agent| agent.grants(scope));
-        is_granted && self.permits_scope(scope)
     }
 }

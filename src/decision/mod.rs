@@ -17,6 +17,7 @@ pub(crate) mod record;
 mod rpc;
 mod rpc_answer;
 mod rule;
+pub(crate) mod scopes;
 mod serve;
 pub(crate) mod trace;
 pub(crate) mod upstream;

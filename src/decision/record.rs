@@ -21,7 +21,7 @@ mod schema;
 pub use outcome::{Completion, Ended, Ending};
 
 use crate::decision::Ground;
-use crate::decision::upstream::granted;
+use crate::decision::scopes::granted;
 use crate::document::Authenticate;
 use crate::identity::token::VerifiedToken;
 use crate::policy::{Agent, Policy};
@@ -99,7 +99,8 @@ record! {
         /// actor are hashed as in `subject`, except for a current actor that is a registered agent.
         #[serde(skip_serializing_if = "Vec::is_empty")]
         chain: Vec<Cow<'r, str>>,
-        /// The scopes of the token and of the agent's registration, even if its `at_most` does not count them.
+        /// The scopes of the token and, unless the token has an actor (`act`), of the agent's registration, even if its `at_most` does not
+        /// count them.
         #[serde(skip_serializing_if = "Scopes::is_empty")]
         #[cfg_attr(feature = "schema", schemars(with = "Vec<&'r str>"))]
         scopes: Scopes<'r>,

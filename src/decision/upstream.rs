@@ -8,9 +8,10 @@ use std::convert::Infallible;
 
 use serde_json::Value;
 
+use crate::decision::scopes::{added, granted};
 use crate::decision::{Allow, Caller, Facts, Ground};
 use crate::identity::token::VerifiedToken;
-use crate::policy::{Access, Agent, HostName, Policy};
+use crate::policy::{Access, HostName, Policy};
 use crate::reason::Reason;
 use crate::request::headers::name_is;
 use crate::request::percent::encode;
@@ -200,7 +201,7 @@ fn identity<'c>(caller: &'c Caller<'_>) -> [Option<Cow<'c, str>>; 7] {
         let permitted = token.into_iter().flat_map(VerifiedToken::scopes).filter(|scope| caller.permits_scope(scope));
         scopes = Cow::Owned(permitted.map(|scope| encode(scope)).collect::<Vec<_>>().join(" "));
     }
-    for scope in beside(token, caller.agent()).filter(|scope| !has_ceiling || caller.permits_scope(scope)) {
+    for scope in added(token, caller.agent()).filter(|scope| !has_ceiling || caller.permits_scope(scope)) {
         let scopes = scopes.to_mut();
         if !scopes.is_empty() {
             scopes.push(' ');
@@ -240,24 +241,6 @@ fn shown(claim: &Value) -> Option<Cow<'_, str>> {
         }
         Value::Null | Value::Object(_) => None,
     }
-}
-
-/// Returns the scopes of a caller, from its token and its registration, without duplicates.
-pub(crate) fn granted<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
-    token.map_or(&[][..], VerifiedToken::scopes).iter().map(String::as_str).chain(beside(token, agent))
-}
-
-/// Returns the scopes that the scopes of a caller include. The upstream does not receive them.
-pub(crate) fn implied<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
-    let of_token = token.map_or(&[][..], VerifiedToken::implied);
-    let of_agent = agent.map_or(&[][..], Agent::implied);
-    of_token.iter().chain(of_agent).map(String::as_str)
-}
-
-/// Returns the scopes of a registration that the token does not have.
-fn beside<'c>(token: Option<&'c VerifiedToken>, agent: Option<&'c Agent>) -> impl Iterator<Item = &'c str> {
-    let own = agent.into_iter().flat_map(|agent| &agent.scopes).map(|scope| &**scope);
-    own.filter(move |scope| !token.is_some_and(|token| token.has_scope(scope)))
 }
 
 /// Returns whether every identity header fits, including those with claims that the policy forwards.

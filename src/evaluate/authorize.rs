@@ -4,7 +4,7 @@ use super::{Denied, Evaluation};
 use crate::allowlist::{Binding, BoundValue, Found, Side, rule};
 use crate::decision::evidence::{BindingsHold, CallerEvidence, IdentityFits, NotRevoked, ScopesGranted};
 use crate::decision::trace::Check;
-use crate::decision::{Facts, Rule, upstream};
+use crate::decision::{Facts, Rule, scopes};
 use crate::policy::Endpoint;
 use crate::reason::Reason;
 use crate::request::CanonicalPath;
@@ -57,11 +57,15 @@ impl<'a> Evaluation<'a, '_> {
             (Some(_), Some(_)) => Err(Reason::AgentCeiling),
         };
         let details = self.context.trace.is_some().then(|| {
-            let granted = upstream::granted(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
+            let granted = scopes::granted(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
             let mut details = vec![("requires", endpoint.scopes.names().join(" ")), ("has", granted)];
-            let implied = upstream::implied(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
+            let implied = scopes::implied(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
             if !implied.is_empty() {
                 details.push(("includes", implied));
+            }
+            let withheld = scopes::withheld(caller.token(), caller.agent).collect::<Vec<_>>().join(" ");
+            if !withheld.is_empty() {
+                details.push(("only for own requests", withheld));
             }
             if caller.has_ceiling() {
                 let required = endpoint.scopes.names();

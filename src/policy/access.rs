@@ -161,7 +161,7 @@ impl Endpoint {
 }
 
 impl Agent {
-    /// Returns the scopes that the agent has in addition to those in its token.
+    /// Returns the scopes that requests of the agent for itself have in addition to those of their token.
     pub fn own_scopes(&self) -> impl ExactSizeIterator<Item = &str> {
         self.scopes.iter().map(|scope| &**scope)
     }

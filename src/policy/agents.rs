@@ -32,7 +32,7 @@ pub struct Agent {
     pub name: Box<str>,
     /// The agent's position in the order of names.
     pub(crate) position: u32,
-    /// Scopes that the agent has in addition to those in its token.
+    /// Scopes that its own requests have in addition to those of their token.
     pub(crate) scopes: Vec<Box<str>>,
     /// The scopes that these scopes include.
     implied: Vec<String>,

@@ -67,10 +67,10 @@ fn caller(subject: &Subject<'_>, of: Option<(&Agent, &document::Agent)>) -> Call
                 entry.name == operation.name && entry.list.strip_suffix('s') == Some(operation.kind)
             };
             let Some(entry) = entries.find(is_it) else { continue };
-            let of_operation = subject.delegation_of(own, &entry);
-            let lacks_role = of_operation.filter(|asked| roles.limited_to(*asked).is_none());
+            let asked = subject.delegation_of(own, &entry).unwrap_or(asked);
+            let roles = held.with_scopes(roles.limited_to(asked), &operation.scopes);
             let why =
-                why_not(operation.reachable).or_else(|| lacks_role.map(|asked| lacks_credential(endpoint, asked)));
+                why_not(operation.reachable).or_else(|| roles.is_none().then(|| lacks_credential(endpoint, asked)));
             is_admitted |= why.is_none();
             let why = why.or_else(|| lacks_attribute(raw, entry.bind.iter()));
             match why.filter(|_| !observed) {
@@ -241,6 +241,42 @@ mod tests {
         );
         let no_actors = json!({ "delegation": { "actors": ["actor"] }, "revoked": [{ "actor": "actor" }] });
         assert_eq!(reached(&no_actors)[0], row("actor", &[], State::Active));
+    }
+
+    #[test]
+    fn an_actor_whose_tokens_carry_no_scope_reaches_only_what_requires_none() {
+        let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+        let endpoint = |id: &str, delegation: &str, scopes: Value| {
+            json!({ "id": id, "methods": ["POST"], "path": format!("/{id}"), "effect": "read", "scopes": scopes,
+                    "delegation": delegation })
+        };
+        let tool = |name: &str, scopes: Value| json!({ "name": name, "effect": "read", "scopes": scopes });
+        let mut tools = endpoint("tools", "required", json!("none"));
+        tools["rpc"] =
+            json!({ "protocol": "mcp", "revisions": ["2025-11-25"], "tools": [tool("scoped", json!(["x"]))] });
+        let changed = |scopes: Value| {
+            let identity = json!({ "issuer": "corp", "client_id": "a", "actor": { "issuer": "corp", "sub": "a" } });
+            json!({
+                "issuers": { "corp": {
+                    "issuer": "https://idp.example.com", "profile": "jwt", "audience": "api", "algorithms": ["ES256"],
+                    "max_lifetime": "1h",
+                    "keys": { "jwks": { "keys": [key.public_jwk()] } },
+                    "token": { "typ": ["at+jwt"], "distinguished_by": "typ", "client": "azp", "scopes": scopes }
+                } },
+                "agents": { "a": { "owner": "o", "identity": identity, "scopes": ["x"] } },
+                "endpoints": [
+                    endpoint("either", "allowed", json!(["x"])),
+                    endpoint("others", "required", json!(["x"])),
+                    endpoint("plain", "required", json!("none")),
+                    tools,
+                ],
+                "requirements": {},
+            })
+        };
+        // The scope in the entry counts for the agent's own requests.
+        assert_eq!(reached(&changed(json!([]))), [row("a", &["either", "plain"], State::Active)]);
+        let claim = json!([{ "claim": "scope", "form": "string" }]);
+        assert_eq!(reached(&changed(claim)), [row("a", &["either", "others", "plain", "tools"], State::Active)]);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! How an agent can identify itself at an endpoint: with which kinds of credentials, for itself or for somebody else.
 
-use callgate::document::{Agent, Authenticate, DelegationAsked, Document, Identity, Revoked};
+use callgate::document::{Agent, Authenticate, DelegationAsked, Document, Identity, Issuer, Revoked};
 use callgate::policy::Endpoint;
 
 use super::agents::is_over;
@@ -12,6 +12,8 @@ pub(super) struct Held {
     token: bool,
     /// A token in which the agent is the current actor.
     actor: bool,
+    /// Scopes in such a token. Those of the agent's entry do not count for it.
+    actor_scopes: bool,
     certificate: bool,
     api_key: bool,
     /// A key for request signatures.
@@ -28,7 +30,7 @@ pub(super) struct Roles {
 impl Held {
     /// What a client has that is no registered agent. An unregistered actor is never accepted.
     pub(super) const UNREGISTERED: Self =
-        Self { token: true, actor: false, certificate: false, api_key: false, signing_key: false };
+        Self { token: true, actor: false, actor_scopes: false, certificate: false, api_key: false, signing_key: false };
 
     /// Returns what an agent can have at this time, in seconds since 1970.
     pub(super) fn of(document: &Document, name: &str, agent: &Agent, time: u64) -> Self {
@@ -39,9 +41,14 @@ impl Held {
                 document.revoked.iter().any(|entry| entry.actor.as_deref() == Some(name) && applies(entry, time));
             !closed && !revoked && may_act(document, name)
         };
+        let actor_scopes = |identity: &Identity| {
+            let issuer = identity.actor.as_ref().and_then(|actor| document.issuers.get(&actor.issuer));
+            issuer.is_some_and(Issuer::grants_scopes)
+        };
         Self {
             token: identity.is_some_and(|identity| has_token(document, identity, time)),
             actor: identity.is_some_and(is_actor),
+            actor_scopes: identity.is_some_and(actor_scopes),
             certificate: identity.is_some_and(|identity| has_certificate(document, identity)),
             api_key: agent.api_keys.is_some(),
             signing_key: agent.signing_keys.is_some(),
@@ -58,7 +65,13 @@ impl Held {
         };
         let kinds = endpoint.accepted_credentials();
         let all = Roles { own: kinds.iter().any(has), delegated: self.actor && kinds.contains(&Authenticate::Token) };
-        all.limited_to(asked)
+        self.with_scopes(all.limited_to(asked), &endpoint.required_scopes())
+    }
+
+    /// Returns the roles that remain where these scopes are required: all of the first, and one of each list.
+    pub(super) fn with_scopes(self, roles: Roles, (all, any): &(Vec<&str>, Vec<Vec<&str>>)) -> Roles {
+        let is_met = self.actor_scopes || (all.is_empty() && any.is_empty());
+        Roles { delegated: roles.delegated && is_met, ..roles }
     }
 }
 

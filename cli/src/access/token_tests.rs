@@ -251,6 +251,15 @@ fn is_allowed_somehow(loaded: &Loaded, endpoint: &document::Endpoint, token: &st
     })
 }
 
+/// Returns whether a token has the scopes of an endpoint itself, if it has an actor. Any other token is not considered.
+fn has_scopes_of_delegated(endpoint: &document::Endpoint, token: &str) -> bool {
+    let (_, claims) = decode(token).unwrap();
+    let (Some(_), Some(asked)) = (claims.get("act"), &endpoint.scopes) else { return true };
+    let scopes = claims.get("scope").and_then(Value::as_str).unwrap_or_default();
+    let has = |scope: &String| scopes.split(' ').any(|own| own == scope);
+    asked.all.iter().all(has) && (asked.any.is_empty() || asked.any.iter().any(has))
+}
+
 #[test]
 fn the_report_and_the_engine_agree() {
     let mut random = Random(0x0ca1_19a7);
@@ -278,11 +287,70 @@ fn the_report_and_the_engine_agree() {
                     endpoint.id, loaded.policy_json
                 );
                 assert!(!is_listed || endpoint.access.is_some() || can_reach(&endpoint.id), "{}", endpoint.id);
+                if is_listed && endpoint.access.is_none() && endpoint.mode.is_none() {
+                    assert!(has_scopes_of_delegated(endpoint, &text), "round {round}: {}\n{text}", endpoint.id);
+                }
                 if is_listed { reached += 1 } else { excluded += 1 }
             }
         }
     }
     assert!(reached > 100 && excluded > 100, "{reached} {excluded}");
+}
+
+/// Returns a policy that grants scopes to an agent, and whose endpoints accept its requests for others.
+fn granting(key: &SigningKey, scopes: &[&str], implies: &Value) -> Loaded {
+    let endpoint = |id: &str, scopes: Value| {
+        json!({ "id": id, "methods": ["GET"], "path": format!("/{id}/{{owner}}"), "effect": "read", "scopes": scopes,
+                "delegation": "allowed" })
+    };
+    let identity = json!({ "issuer": "corp", "client_id": "a", "actor": { "issuer": "corp", "sub": "a" } });
+    changed_policy(
+        &json!({ "jwks": { "keys": [key.public_jwk()] } }),
+        &json!({
+            "dpop": null, "limits": null, "delegation": {}, "scope_implies": implies,
+            "agents": { "a": { "owner": "o", "identity": identity, "scopes": scopes } },
+            "endpoints": [
+                endpoint("none", json!("none")),
+                endpoint("x", json!(["x"])),
+                endpoint("both", json!(["x", "y"])),
+                endpoint("any", json!({ "any": ["x", "y"] })),
+            ],
+        }),
+    )
+}
+
+#[test]
+fn scopes_of_an_agent_count_for_its_own_tokens_only() {
+    const OF_AGENT: [&[&str]; 3] = [&[], &["x"], &["y"]];
+    const OF_TOKEN: [&[&str]; 4] = [&["z"], &["z", "x"], &["z", "y"], &["z", "x", "y"]];
+    let key = SigningKey::generate(Algorithm::Es256).unwrap().with_kid("k");
+    for implies in [json!({}), json!({ "x": ["y"] })] {
+        let includes_y = implies.get("x").is_some();
+        for of_agent in OF_AGENT {
+            let loaded = granting(&key, of_agent, &implies);
+            for of_token in OF_TOKEN {
+                for is_own in [true, false] {
+                    let mut claims = json!({ "scope": of_token.join(" ") });
+                    if !is_own {
+                        claims["sub"] = json!("ann");
+                        claims["act"] = json!({ "sub": "a" });
+                    }
+                    let text = sign(&key, claims);
+                    let counts = |scope: &str| of_token.contains(&scope) || is_own && of_agent.contains(&scope);
+                    let (x, y) = (counts("x"), counts("y") || includes_y && counts("x"));
+                    let expected = [("none", true), ("x", x), ("both", x && y), ("any", x || y)];
+                    let expected: Vec<&str> =
+                        expected.into_iter().filter(|(_, reaches)| *reaches).map(|(id, _)| id).collect();
+                    let told = format!("agent {of_agent:?}, token {of_token:?}, own {is_own}, {implies}");
+                    assert_eq!(reaches(&loaded, &text).1, expected, "{told}");
+                    for endpoint in &Subject::new(&loaded, NOW, None).unwrap().document.endpoints {
+                        let is_allowed = is_allowed_somehow(&loaded, endpoint, &text);
+                        assert_eq!(is_allowed, expected.contains(&endpoint.id.as_str()), "{}: {told}", endpoint.id);
+                    }
+                }
+            }
+        }
+    }
 }
 
 /// Returns a policy whose issuer has these keys, and which accepts bound tokens on one endpoint only.
