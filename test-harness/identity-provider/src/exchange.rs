@@ -37,6 +37,8 @@ const TOKEN: &str = "/token";
 const SECRET: &str = "correct-horse-battery-staple";
 /// The application that the user gives access. It is no agent.
 const APPLICATION: &str = "application";
+/// A further scope of the server. Tokens have it only if it was requested.
+pub const ADMIN: &str = "items:admin";
 const LIFETIME: Duration = Duration::from_secs(600);
 const ACCESS_TOKEN: &str = "urn:ietf:params:oauth:token-type:access_token";
 
@@ -48,7 +50,7 @@ pub struct ExchangeServer {
 
 impl ExchangeServer {
     /// Starts the server on a free loopback port, with these agents as clients that may exchange tokens. Tokens are for [`RESOURCE`] and
-    /// have the scope [`SCOPE`].
+    /// have the scope [`SCOPE`], unless others are requested.
     ///
     /// # Errors
     /// When no port or thread is available.
@@ -58,7 +60,7 @@ impl ExchangeServer {
         config.access_token_format = AccessTokenFormat::Jwt(Box::new(signing.with_jwks_uri(format!("{ISSUER}{JWKS}"))));
         config.access_token_ttl = LIFETIME;
         config.allowed_resources = Some([RESOURCE].into_iter().map(Into::into).collect());
-        config.scopes_supported = Some([SCOPE].into_iter().map(ToOwned::to_owned).collect());
+        config.scopes_supported = Some([SCOPE, ADMIN].into_iter().map(ToOwned::to_owned).collect());
         let server = Arc::new(AuthorizationServer::new(config, MemoryStorage::new()));
         let application = client_of(APPLICATION, ClientAuth::Public, vec![GrantType::DeviceCode])?;
         at_once(server.register_client(application))?.map_err(|error| anyhow!("{error}"))?;
@@ -96,7 +98,15 @@ impl ExchangeServer {
     /// # Errors
     /// When the server rejects the request.
     pub fn token_of_user(&self, user: &str) -> Result<String> {
-        let scope = scopes()?;
+        self.token_of_user_for(user, &[SCOPE])
+    }
+
+    /// Returns the token that the application gets after this user has given it access with these scopes.
+    ///
+    /// # Errors
+    /// When the server rejects the request.
+    pub fn token_of_user_for(&self, user: &str, granted: &[&str]) -> Result<String> {
+        let scope = scopes(granted)?;
         let id = ClientId::new(APPLICATION);
         let started = at_once(self.server.device_authorization(&id, None, Some(&scope)))?;
         let started = started.map_err(|error| anyhow!("{error:?}"))?;
@@ -123,14 +133,27 @@ impl ExchangeServer {
     /// # Errors
     /// When the server rejects the request.
     pub fn exchange(&self, agent: &str, subject_token: &str) -> Result<String> {
+        self.exchange_with(agent, subject_token, None)
+    }
+
+    /// Exchanges a token in the same way, and requests these scopes, separated by spaces.
+    ///
+    /// # Errors
+    /// When the server rejects the request.
+    pub fn exchange_for(&self, agent: &str, subject_token: &str, scope: &str) -> Result<String> {
+        self.exchange_with(agent, subject_token, Some(scope))
+    }
+
+    fn exchange_with(&self, agent: &str, subject_token: &str, scope: Option<&str>) -> Result<String> {
         let own = self.token_of_agent(agent)?;
-        let form = [
+        let mut form = vec![
             ("grant_type", TOKEN_EXCHANGE_GRANT_URN),
             ("subject_token", subject_token),
             ("subject_token_type", ACCESS_TOKEN),
             ("actor_token", own.as_str()),
             ("actor_token_type", ACCESS_TOKEN),
         ];
+        form.extend(scope.map(|scope| ("scope", scope)));
         self.request(&form, Some(agent))
     }
 
@@ -166,19 +189,18 @@ impl ExchangeServer {
     }
 }
 
-fn scopes() -> Result<ScopeSet> {
-    ScopeSet::from_tokens([SCOPE]).map_err(|error| anyhow!("{error}"))
+fn scopes(names: &[&str]) -> Result<ScopeSet> {
+    ScopeSet::from_tokens(names.iter().copied()).map_err(|error| anyhow!("{error}"))
 }
 
 fn client_of(id: &str, auth: ClientAuth, grant_types: Vec<GrantType>) -> Result<Client> {
-    let scopes = scopes()?;
     Ok(Client {
         client_id: ClientId::new(id),
         auth,
         grant_types,
         redirect_uris: Vec::new(),
-        allowed_scopes: scopes.clone(),
-        default_scopes: scopes,
+        allowed_scopes: scopes(&[SCOPE, ADMIN])?,
+        default_scopes: scopes(&[SCOPE])?,
         name: None,
         registration: None,
     })
@@ -221,6 +243,27 @@ mod tests {
         let coder = json!({ "sub": "coder", "client_id": "coder", "act": planner });
         assert_eq!(read(&coded), (json!("ann"), json!("coder"), coder));
         assert_eq!(read(&server.impersonate("coder", &of_ann).unwrap()), (json!("ann"), json!("coder"), Value::Null));
+    }
+
+    #[test]
+    fn an_exchange_cannot_widen_the_scopes() {
+        let server = ExchangeServer::start(&["planner", "coder"]).unwrap();
+        let scope = |token: &str| claims(token).unwrap()["scope"].clone();
+        let both = format!("{SCOPE} {ADMIN}");
+        let of_ann = server.token_of_user("ann").unwrap();
+        let of_bob = server.token_of_user_for("bob", &[SCOPE, ADMIN]).unwrap();
+        let narrowed = server.exchange_for("planner", &of_bob, SCOPE).unwrap();
+        assert_eq!((scope(&of_ann), scope(&narrowed)), (json!(SCOPE), json!(SCOPE)));
+        // Both agents may have the scope themselves.
+        for subject_token in [&of_ann, &narrowed] {
+            for asked in [ADMIN, both.as_str()] {
+                let told = server.exchange_for("coder", subject_token, asked).unwrap_err().to_string();
+                assert!(told.contains("invalid_scope"), "{told}");
+            }
+            assert_eq!(scope(&server.exchange("coder", subject_token).unwrap()), json!(SCOPE));
+        }
+        assert_eq!(scope(&server.exchange_for("coder", &of_bob, ADMIN).unwrap()), json!(ADMIN));
+        assert_eq!(scope(&server.exchange("coder", &of_bob).unwrap()), json!(format!("{ADMIN} {SCOPE}")));
     }
 
     #[test]

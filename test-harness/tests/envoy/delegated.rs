@@ -5,7 +5,7 @@ use callgate::Headers;
 use callgate::identity::signature::{Message, StructuredFields};
 use callgate_kit::mint::{Algorithm, SigningKey};
 use callgate_kit::sign::{Input, text_parameter};
-use identity_provider::exchange::ExchangeServer;
+use identity_provider::exchange::{ADMIN, ExchangeServer};
 use identity_provider::gate;
 use serde_json::{Value, json};
 use test_harness::client::Request;
@@ -96,6 +96,39 @@ fn a_users_token_that_two_agents_exchanged_reaches_the_api_with_its_chain() {
     let own = idp.token_of_agent("coder").unwrap();
     gate.ask(with(ITEM, &own)).assert_denied(403, "delegation_required");
     gate.ask(with("/own/1", &own)).assert_allowed();
+}
+
+/// The policy grants the coding agent a scope. Users must not be able to use it through the agent.
+#[test]
+fn a_delegated_request_has_only_the_scopes_of_its_token() {
+    let idp = ExchangeServer::start(&["coder"]).unwrap();
+    let mut granting = policy(&idp);
+    granting["agents"]["coder"]["scopes"] = json!([ADMIN]);
+    granting["endpoints"] = json!([{
+        "id": "items.get", "methods": ["GET"], "path": "/items/{id}", "effect": "read", "scopes": [ADMIN],
+        "delegation": "allowed",
+    }]);
+    let gate = Gate::start(&granting);
+
+    let own = gate.ask(with(ITEM, &idp.token_of_agent("coder").unwrap()));
+    let scopes = format!("{} {ADMIN}", gate::SCOPE);
+    assert_eq!(own.assert_allowed().header("x-callgate-scopes"), Some(&*scopes));
+
+    // Ann granted another scope. The server does not widen her token, and the gate does not add the agent's scope.
+    let of_ann = idp.token_of_user("ann").unwrap();
+    let told = idp.exchange_for("coder", &of_ann, ADMIN).unwrap_err().to_string();
+    assert!(told.contains("invalid_scope"), "{told}");
+    let denied = gate.ask(with(ITEM, &idp.exchange("coder", &of_ann).unwrap()));
+    denied.assert_denied(403, "insufficient_scope");
+    let record = denied.record();
+    assert_eq!((&record["chain"], &record["scopes"]), (&json!(["ann", "coder"]), &json!([gate::SCOPE])));
+
+    // Bob granted the scope, and the agent can leave it out of the token.
+    let of_bob = idp.token_of_user_for("bob", &[gate::SCOPE, ADMIN]).unwrap();
+    let allowed = gate.ask(with(ITEM, &idp.exchange_for("coder", &of_bob, ADMIN).unwrap()));
+    assert_eq!(allowed.assert_allowed().header("x-callgate-scopes"), Some(ADMIN));
+    let narrowed = idp.exchange_for("coder", &of_bob, gate::SCOPE).unwrap();
+    gate.ask(with(ITEM, &narrowed)).assert_denied(403, "insufficient_scope");
 }
 
 #[test]
