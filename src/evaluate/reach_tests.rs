@@ -150,3 +150,30 @@ fn only_scopes_within_the_ceiling_count_and_reach_the_upstream() {
         assert!(headers.iter().all(|(name, _)| *name != "www-authenticate"), "{headers:?}");
     }
 }
+
+#[test]
+fn explains_which_scopes_count_for_own_requests_only() {
+    let identity = json!({ "issuer": "corp", "client_id": "a", "actor": { "issuer": "corp", "sub": "a" } });
+    let policy = testing::policy(testing::document(json!({
+        "issuers": { "corp": testing::issuer() },
+        "agents": { "a": { "owner": "o", "identity": identity, "scopes": ["r", "x"] } },
+        "delegation": {},
+        "endpoints": [{
+            "id": "get", "methods": ["GET"], "path": "/get", "effect": "read", "scopes": ["x"], "delegation": "allowed"
+        }]
+    })));
+    let explained = |claims: Value| {
+        let sent = testing::bearer(with(json!({ "client_id": "a", "scope": "r" }), claims));
+        decided(&policy, "/get", ("authorization", &sent), |_, trace| {
+            let scopes = trace.into_iter().find(|traced| traced.check == Check::Scopes).unwrap();
+            (scopes.denied, scopes.facts)
+        })
+    };
+    let requires = ("requires", "x".to_owned());
+    assert_eq!(explained(json!({})), (None, vec![requires.clone(), ("has", "r x".to_owned())]));
+    let withheld = ("only for own requests", "x".to_owned());
+    assert_eq!(
+        explained(json!({ "act": { "sub": "a" } })),
+        (Some(Reason::InsufficientScope), vec![requires, ("has", "r".to_owned()), withheld])
+    );
+}
