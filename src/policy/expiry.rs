@@ -4,7 +4,8 @@ use crate::text::time::Timestamp;
 
 /// Returns the first moment after the validity. `2027-06-30` ends with that day in UTC; an RFC 3339 timestamp ends at that
 /// moment.
-pub(super) fn parse_expiry(text: &str) -> Option<Timestamp> {
+#[must_use]
+pub fn parse_expiry(text: &str) -> Option<Timestamp> {
     match text.split_once(['T', 't']) {
         None => seconds_of_day(text)?.checked_add(86_400).map(Timestamp::from_secs),
         Some((date, time)) => moment(date, time),

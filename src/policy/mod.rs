@@ -60,6 +60,7 @@ pub use access::OperationAccess;
 pub use agents::Agent;
 pub use compile::Compiled;
 pub use endpoint::Endpoint;
+pub use expiry::parse_expiry;
 pub use fetched_hosts::FetchedHost;
 pub use gateway::{
     BodyCheck, ClockCall, Features, Fetching, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store, must_accept,

@@ -1,8 +1,8 @@
 //! What each agent can reach, with some credential that it can have.
 
+use callgate::Timestamp;
 use callgate::document::{self, DelegationAsked, SignatureAsked};
-use callgate::policy::{Agent, Endpoint, Reachable};
-use callgate_kit::moment::Moment;
+use callgate::policy::{Agent, Endpoint, Reachable, parse_expiry};
 
 use super::request::Known;
 use super::roles::{Held, applies};
@@ -151,10 +151,7 @@ fn lacks_attribute<'b>(
 
 /// Returns whether a registration that ends at this moment, or with this day in UTC, is over.
 pub(super) fn is_over(expires: &str, time: u64) -> bool {
-    let is_moment = expires.contains(['T', 't']);
-    let end = if is_moment { expires.to_owned() } else { format!("{expires}T23:59:59Z") };
-    let last = end.parse::<Moment>().map(Moment::resolve);
-    last.is_ok_and(|last| if is_moment { last <= time } else { last < time })
+    parse_expiry(expires).is_some_and(|end| end <= Timestamp::from_secs(time))
 }
 
 #[cfg(test)]

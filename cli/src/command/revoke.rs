@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use callgate::document::did_you_mean;
+use callgate::policy::parse_expiry;
 use rsa::sha2::{Digest as _, Sha256};
 use serde_json::{Map, Value, json};
 
@@ -58,13 +59,14 @@ pub(super) struct Arguments {
     /// The tenant of the issuer, if the issuer has tenants
     #[arg(long, requires = "issuer", conflicts_with_all = ["jti", "kid"], value_name = "NAME")]
     tenant: Option<String>,
-    /// Revoke only tokens that were issued before this time: `now`, `2027-06-30T12:00:00Z`, `2027-06-30`, or relative, such as `-1h`.
-    /// Keys, certificates and API keys are revoked in any case
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment)]
-    issued_before: Option<Moment>,
-    /// The end of the entry, such as `+30d`; a token does not need one that is later than its expiry
-    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment)]
-    until: Option<Moment>,
+    /// Revoke only tokens that were issued before this time: `now`, `2027-06-30T12:00:00Z`, or relative, such as `-1h`; or before the
+    /// end of this day in UTC, such as `2027-06-30`, as in the policy. Keys, certificates and API keys are revoked in any case
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    issued_before: Option<Time>,
+    /// The end of the entry: a time such as `+30d` or `2027-06-30T12:00:00Z`, or the end of a day in UTC, such as `2027-06-30`, as in the
+    /// policy; a token does not need one that is later than its expiry
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = time)]
+    until: Option<Time>,
     /// Why, for the record
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
@@ -74,6 +76,24 @@ pub(super) struct Arguments {
     /// Check that this policy has the named agent, or issuer
     #[arg(long, value_name = "POLICY")]
     policy: Option<PathBuf>,
+}
+
+/// A time of an entry.
+#[derive(Debug, Clone)]
+enum Time {
+    /// A day in UTC. The entry contains it as written, because the gate reads it as the end of the day.
+    Day(String),
+    Moment(Moment),
+}
+
+impl Time {
+    /// Returns the time as the entry contains it.
+    fn written(&self) -> String {
+        match self {
+            Self::Day(day) => day.clone(),
+            Self::Moment(moment) => show(moment.resolve()),
+        }
+    }
 }
 
 /// Prints the entry, or adds it to a file.
@@ -119,11 +139,8 @@ fn entry(arguments: &Arguments) -> Result<Map<String, Value>, Failure> {
     if let Some(input) = &arguments.token {
         entry.insert("token_sha256".to_owned(), json!(token_sha256(input)?));
     }
-    for (name, moment) in [("issued_before", arguments.issued_before), ("until", arguments.until)] {
-        if let Some(moment) = moment {
-            entry.insert(name.to_owned(), json!(show(moment.resolve())));
-        }
-    }
+    let times = [("issued_before", &arguments.issued_before), ("until", &arguments.until)];
+    entry.extend(times.into_iter().filter_map(|(name, time)| Some((name.to_owned(), json!(time.as_ref()?.written())))));
     Ok(entry)
 }
 
@@ -171,6 +188,15 @@ fn check_names(file: &Path, entry: &Map<String, Value>) -> Result<(), Failure> {
     Ok(())
 }
 
-fn moment(text: &str) -> Result<Moment, String> {
-    if text == "now" { Ok(Moment::default()) } else { text.parse() }
+fn time(text: &str) -> Result<Time, String> {
+    let is_moment = text.contains(['T', 't']);
+    if !is_moment && parse_expiry(text).is_some() {
+        return Ok(Time::Day(text.to_owned()));
+    }
+    let moment = if text == "now" { Ok(Moment::default()) } else { text.parse() };
+    moment.map(Time::Moment).map_err(|_: String| {
+        "expected `now`, a moment such as `2027-06-30T12:00:00Z` (without `Z`: in local time), a day in UTC such as `2027-06-30`, \
+         seconds since 1970, or a time relative to now, such as `-5m`"
+            .to_owned()
+    })
 }

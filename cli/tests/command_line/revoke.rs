@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::{Value, json};
 
@@ -32,6 +33,48 @@ fn prints_an_entry_as_the_policy_contains_it() {
     }
     let now = callgate("revoke --issuer corp --client c --issued-before now").fine();
     assert!(now.contains("client: c\n") && now.contains("issuer: corp\n"), "{now}");
+}
+
+/// A day is written as given, because the gate reads it as the end of that day in UTC.
+#[test]
+fn a_day_does_not_depend_on_the_time_zone() {
+    let arguments = ["revoke", "--agent", "a", "--issued-before", "2027-06-30", "--until", "2027-07-30"];
+    // In this form, zones to the east have a minus sign.
+    for zone in ["UTC0", "EAST-14", "WEST+12"] {
+        let ran = Command::new(env!("CARGO_BIN_EXE_callgate")).args(arguments).env("TZ", zone).output().unwrap();
+        let out = String::from_utf8(ran.stdout).unwrap().replace(['"', '\''], "");
+        assert!(out.contains("issued_before: 2027-06-30\n") && out.contains("until: 2027-07-30\n"), "{zone}: {out}");
+    }
+    let feed = fresh("day.json");
+    callgate(&format!("revoke --agent a --until 2027-07-30 --feed {feed}")).fine();
+    assert_eq!(json(&read(&feed)), json!({ "entries": [{ "agent": "a", "until": "2027-07-30" }] }));
+    for text in ["2027-06-31", "2027-6-30", "1969-12-31", "tomorrow"] {
+        let told = run(&["revoke", "--agent", "a", "--until", text], "").failed(1);
+        assert!(told.contains("a day in UTC such as `2027-06-30`"), "{text}: {told}");
+    }
+}
+
+#[test]
+fn an_entry_for_a_day_applies_until_that_day_ends_in_utc() {
+    let is_allowed = |entry: &str, issued: &str, at: &str| {
+        let entry = callgate(&format!("revoke --agent coding-agent {entry}")).fine();
+        let policy = file("revoked-by-day.yaml", format!("{}\nrevoked:\n{entry}", crate::quickstart()));
+        let token = "token --key @examples/quickstart/keys/es256.jwk.json --issuer https://idp.example.com --subject coding-agent \
+                     --client coding-agent --audience https://api.example.com --claim org=acme --scope code:read";
+        let token = callgate(&format!("{token} --at {issued}")).fine();
+        let request =
+            ["explain", &policy, "--path", "/repos/acme/gateway", "--token", "-", "--at", at, crate::PUBLISHED];
+        let out = run(&request, token.trim()).fine();
+        let is_allowed = out.contains("\nALLOW allowed\n");
+        assert!(is_allowed || out.contains("\nDENY  403 agent_suspended\n"), "{out}");
+        is_allowed
+    };
+    let issued = "2027-06-30T23:58:00Z";
+    assert!(!is_allowed("--until 2027-06-30", issued, "2027-06-30T23:59:59Z"), "the day is not over");
+    assert!(is_allowed("--until 2027-06-30", issued, "2027-07-01T00:00:00Z"));
+    let next = "2027-07-01T00:20:00Z";
+    assert!(!is_allowed("--issued-before 2027-06-30", issued, "2027-07-01T00:00:10Z"), "it was issued on that day");
+    assert!(is_allowed("--issued-before 2027-06-30", next, "2027-07-01T00:20:10Z"));
 }
 
 #[test]
@@ -143,6 +186,10 @@ fn a_file_that_is_no_list_is_reported_and_stays() {
         ),
         ("{\"entries\": [{\"thumbprint\": \"00\"}]}", "entries[0]: thumbprint: expected SHA-256"),
         ("{\"entries\": [{\"agent\": \"a\", \"until\": \"-1h\"}]}", "entries[0]: until: expected a time such as"),
+        (
+            "{\"entries\": [{\"agent\": \"a\", \"until\": \"2027-06-30T12:00Z\"}]}",
+            "entries[0]: until: expected a time such as",
+        ),
         ("{\"entries\": [{\"agent\": \"a\", \"reason\": \"\u{e9}\"}]}", "entries[0]: reason: expected 1 to 128"),
     ] {
         let feed = file("no-feed.json", content);

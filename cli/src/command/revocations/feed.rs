@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use callgate::document::{Place, Revoked};
+use callgate::policy::parse_expiry;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -14,7 +15,6 @@ use crate::command::Failure;
 use callgate_kit::diagnostic::{Diagnostic, Diagnostics, Position, Severity};
 use callgate_kit::escape;
 use callgate_kit::input::{bounded, unreadable};
-use callgate_kit::moment::Moment;
 
 /// The largest list that a gate accepts, in bytes.
 pub(super) const MOST_BYTES: u64 = 16 << 20;
@@ -237,9 +237,8 @@ fn fault(entry: &Revoked) -> Result<(), String> {
         );
     }
     for (name, date) in [("issued_before", &entry.issued_before), ("until", &entry.until)] {
-        // Other forms of times depend on when and where they are read.
-        let is_date = |date: &str| date.get(4..5) == Some("-") && (date.len() == 10 || date.ends_with('Z'));
-        if date.as_deref().is_some_and(|date| !is_date(date) || date.parse::<Moment>().is_err()) {
+        // The gate reads nothing else, and would not use the list.
+        if date.as_deref().is_some_and(|date| parse_expiry(date).is_none()) {
             return Err(format!(
                 "{name}: expected a time such as `2027-06-30T12:00:00Z`, or a day such as `2027-06-30`"
             ));
