@@ -11,12 +11,9 @@ use crate::io::Io;
 use crate::{abi, clock};
 
 /// Where another filter of the chain puts the certificate of the client, as URL-encoded PEM (`%DOWNSTREAM_PEER_CERT%`): Envoy does not
-/// provide it to modules. The engine checks it against the digest, which Envoy provides, so another value cannot identify anybody.
+/// provide it to modules. The engine checks it against the digest, which Envoy provides, so another value cannot identify anybody, and one
+/// that is missing counts as a certificate that cannot be read.
 const PEER_CERTIFICATE: &[u8] = b"callgate.peer_certificate";
-
-/// The certificate if no filter provides it. The engine reads the certificate only of a client that presented one, and one
-/// that is missing must not look like none: a token next to a certificate that cannot be read is denied.
-const UNKNOWN_CERTIFICATE: &[u8] = b"-";
 
 /// What Envoy puts before the names of properties that filters set, so one format of the access log prints them with both adapters.
 const NAMESPACE: &[u8] = b"wasm.";
@@ -48,8 +45,11 @@ pub(crate) fn read(io: &Io, path: &[u8]) -> Result<Option<Vec<u8>>, HostError> {
         b"upstream\0address" => io.attribute(abi::UPSTREAM_ADDRESS),
         b"connection\0sha256_peer_certificate_digest" => io.attribute(abi::PEER_CERTIFICATE_DIGEST),
         b"connection\0peer_certificate" => {
-            let pem = io.filter_state(PEER_CERTIFICATE)?;
-            Ok(Some(pem.map_or_else(|| UNKNOWN_CERTIFICATE.to_vec(), |pem| decode_url(&pem))))
+            // The filter stores a text for a client without a certificate too.
+            if io.attribute(abi::PEER_CERTIFICATE_DIGEST)?.is_none_or(|digest| digest.is_empty()) {
+                return Ok(None);
+            }
+            Ok(io.filter_state(PEER_CERTIFICATE)?.map(|pem| decode_url(&pem)))
         }
         b"request\0duration" => {
             // The engine reads numbers as signed ones. The largest is 292 years.
@@ -219,8 +219,7 @@ mod tests {
         for none in [&b"upstream\0address"[..], b"callgate", b"request\0id", b"\0"] {
             assert_eq!(read(&io, none).unwrap(), None, "{none:?}");
         }
-        let unknown = read(&io, b"connection\0peer_certificate").unwrap();
-        assert_eq!(unknown.as_deref(), Some(&b"-"[..]), "a certificate that no filter provides is not missing");
+        assert_eq!(read(&io, b"connection\0peer_certificate").unwrap(), None, "no filter provides it");
         stream.set_state("callgate.peer_certificate", "a%20b");
         assert_eq!(read(&io, b"connection\0peer_certificate").unwrap().as_deref(), Some(&b"a b"[..]));
 

@@ -36,7 +36,10 @@ impl<'a> Evaluation<'a, '_> {
         let named = presented.filter(VerifiedCertificate::names_somebody).ok_or(Reason::CertificateName);
         let details = self.context.trace.is_some().then(|| match &presented {
             Some(certificate) => describe(certificate),
-            None => vec![("certificate", "is malformed, or has another digest than the gateway reports".to_owned())],
+            None => {
+                let why = "is malformed, has another digest than the gateway reports, or was passed in part only";
+                vec![("certificate", why.to_owned())]
+            }
         });
         let details = details.unwrap_or_default();
         let Some(certificate) =

@@ -20,12 +20,16 @@ const MOST: usize = 16;
 pub(super) struct RecentCertificates(RefCell<VecDeque<Rc<ClientCertificate>>>);
 
 impl RecentCertificates {
-    /// Returns the certificate that the client of the current stream presented. `None` if there is none, or if the gateway does not
-    /// provide both of its properties.
+    /// Returns the certificate that the client of the current stream presented. `None` if the gateway provides neither of its properties.
+    ///
+    /// With only one of them, the client presented a certificate that cannot be read. It must not look like none, because it could be that
+    /// of another agent than the one of the request's token.
     ///
     /// The gateway computed the digest, so the certificate with a digest that is remembered need not be read again.
     pub(super) fn read(&self, host: &impl Host) -> Result<Option<Rc<ClientCertificate>>, HostError> {
-        let Some(digest) = property(host, DIGEST)? else { return Ok(None) };
+        let Some(digest) = property(host, DIGEST)? else {
+            return Ok(property(host, PEM)?.map(|pem| Rc::new(ClientCertificate::new(&pem, b""))));
+        };
         let known = self
             .0
             .try_borrow()
@@ -34,7 +38,7 @@ impl RecentCertificates {
         if known.is_some() {
             return Ok(known);
         }
-        let Some(pem) = property(host, PEM)? else { return Ok(None) };
+        let pem = property(host, PEM)?.unwrap_or_default();
         let certificate = Rc::new(ClientCertificate::new(&pem, &digest));
         // What cannot be remembered is read again.
         if certificate.belongs_to(&digest)
@@ -73,13 +77,22 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_empty_property_is_no_certificate() {
+    fn only_a_connection_without_both_properties_has_no_certificate() {
+        let read = |host: &Fake| RecentCertificates::default().read(host).unwrap();
+        assert_eq!((read(&with("", "")), read(&Fake::default())), (None, None));
         let (digest, pem) = certificate(1);
-        for (digest, pem) in [("", &*pem), (&*digest, ""), ("", "")] {
-            assert_eq!(RecentCertificates::default().read(&with(digest, pem)).unwrap(), None);
+        assert!(read(&with(&digest, &pem)).unwrap().belongs_to(digest.as_bytes()));
+        let only = |path: &[u8], value: &str| {
+            let host = Fake::default();
+            host.0.properties.borrow_mut().insert(path.to_vec(), value.as_bytes().to_vec());
+            host
+        };
+        for host in [with("", &pem), with(&digest, ""), only(PEM, &pem), only(DIGEST, &digest)] {
+            let recent = RecentCertificates::default();
+            let unreadable = recent.read(&host).unwrap().expect("there is a certificate");
+            assert!(!unreadable.belongs_to(digest.as_bytes()) && !unreadable.belongs_to(b""), "{unreadable:?}");
+            assert!(recent.0.borrow().is_empty());
         }
-        assert_eq!(RecentCertificates::default().read(&Fake::default()).unwrap(), None);
-        assert!(RecentCertificates::default().read(&with(&digest, &pem)).unwrap().is_some());
     }
 
     #[test]
@@ -94,15 +107,14 @@ mod tests {
         let recent = RecentCertificates::default();
         let read = |number: usize, pem: bool| {
             let (digest, text) = certificate(number);
-            recent.read(&with(&digest, if pem { &text } else { "" })).unwrap()
+            let read = recent.read(&with(&digest, if pem { &text } else { "" })).unwrap();
+            read.is_some_and(|certificate| certificate.belongs_to(digest.as_bytes()))
         };
-        for number in 0..MOST {
-            read(number, true).unwrap();
-        }
+        assert!((0..MOST).all(|number| read(number, true)));
         // The PEM is not read again.
-        assert!((0..MOST).all(|number| read(number, false).is_some()));
-        read(MOST, true).unwrap();
-        assert!(read(0, false).is_none() && read(1, false).is_some() && read(MOST, false).is_some());
+        assert!((0..MOST).all(|number| read(number, false)));
+        assert!(read(MOST, true));
+        assert!(!read(0, false) && read(1, false) && read(MOST, false));
     }
 
     #[test]

@@ -411,16 +411,68 @@ fn the_certificate_of_the_connection_identifies_the_caller() {
     };
     assert_eq!(decide(), (StreamAction::Pause, "credentials_missing".into()));
     set(DIGEST, &sha256_hex(&der));
-    assert_eq!(decide(), (StreamAction::Pause, "credentials_missing".into()), "without PEM");
+    assert_eq!(decide(), (StreamAction::Pause, "certificate_name".into()), "without PEM");
     set(PEM, &pem(&Certificate::default().der()));
     assert_eq!(decide(), (StreamAction::Pause, "certificate_name".into()), "another certificate");
     set(PEM, &pem(&der));
     assert_eq!(decide(), (StreamAction::Continue, "allowed".into()));
     assert_eq!(worker.host.record().unwrap()["certificate"]["spiffe"], "spiffe://example.org/w");
     set(DIGEST, "");
+    assert_eq!(decide(), (StreamAction::Pause, "certificate_name".into()), "without a digest");
+    set(PEM, "");
     assert_eq!(decide(), (StreamAction::Pause, "credentials_missing".into()), "a connection without a certificate");
     worker.host.0.fails.set(Some("property"));
     assert_eq!(decide().0, StreamAction::Pause);
+}
+
+/// The token of one agent arrives over a connection with the certificate of another one, of which the gateway provides only a part.
+#[test]
+fn a_token_over_a_connection_whose_certificate_cannot_be_read_is_denied() {
+    const DIGEST: &[u8] = b"connection\0sha256_peer_certificate_digest";
+    const PEM: &[u8] = b"connection\0peer_certificate";
+    let identity = |mut agent: Value, spiffe: &str| {
+        agent["identity"]["spiffe"] = json!(spiffe);
+        agent
+    };
+    let mut issuer = testing::issuer();
+    issuer["keys"]["secret"]["env"] = json!("S");
+    let worker = Worker::new(&testing::with(
+        with_certificates(),
+        json!({
+            "issuers": { "corp": issuer },
+            "agents": {
+                "a": identity(testing::agent("a"), "spiffe://example.org/a"),
+                "b": identity(testing::agent("b"), "spiffe://example.org/b")
+            },
+            "endpoints": [{ "id": "e", "methods": ["GET"], "path": "/", "effect": "read", "scopes": "none",
+                            "authenticate": ["token", "certificate"] }]
+        }),
+    ));
+    let bearer = testing::bearer(json!({ "client_id": "a" }));
+    let der = |uri: &str| Certificate { uris: &[uri], ..Certificate::default() }.der();
+    let decide = |digest: Option<&str>, text: Option<&str>| {
+        for (path, value) in [(DIGEST, digest), (PEM, text)] {
+            let mut properties = worker.host.0.properties.borrow_mut();
+            properties.remove(path);
+            properties.extend(value.map(|value| (path.to_vec(), value.as_bytes().to_vec())));
+        }
+        let lines =
+            [(":method", "GET"), (":path", "/"), (":authority", "api.example.com"), ("authorization", bearer.as_str())];
+        let action = worker.stream(&lines).on_request_headers(true);
+        (action, worker.host.record().unwrap()["reason"].as_str().unwrap().to_owned())
+    };
+    let denied = |reason: &str| (StreamAction::Pause, reason.to_owned());
+    let allowed = (StreamAction::Continue, "allowed".to_owned());
+    let other = der("spiffe://example.org/b");
+    let (digest, text) = (sha256_hex(&other), pem(&other));
+    assert_eq!(decide(Some(&digest), None), denied("certificate_name"));
+    assert_eq!(decide(Some(&digest), Some("")), denied("certificate_name"));
+    assert_eq!(decide(None, Some(&text)), denied("certificate_name"));
+    assert_eq!(decide(Some(""), Some(&text)), denied("certificate_name"));
+    assert_eq!(decide(Some(&digest), Some(&text)), denied("certificate_agent"));
+    let own = der("spiffe://example.org/a");
+    assert_eq!(decide(Some(&sha256_hex(&own)), Some(&pem(&own))), allowed);
+    assert_eq!(decide(None, None), allowed);
 }
 
 #[test]
