@@ -203,6 +203,8 @@ pub struct Facts<'a> {
     /// The certificate that the client presented, if the policy uses certificates and this one can be read, even if it identifies
     /// nobody.
     pub(crate) certificate: Option<VerifiedCertificate<'a>>,
+    /// SHA-256 of that certificate, even if it cannot be read.
+    pub(crate) certificate_sha256: Option<[u8; 32]>,
     /// The proof that the caller holds the key that its token is bound to. It is accepted once.
     pub(crate) proof: Option<Proof>,
     /// The nonce for the client's next proof, if the client needs one.
@@ -246,6 +248,7 @@ impl<'a> Facts<'a> {
             token: None,
             api_key: None,
             certificate: None,
+            certificate_sha256: None,
             proof: None,
             dpop_nonce: None,
             agent: None,

@@ -14,11 +14,10 @@ impl<'a> Evaluation<'a, '_> {
     pub(super) fn read_certificate(&mut self) {
         let Facts { policy, request, .. } = *self.facts;
         let now = request.now.minus(policy.issuers.skew());
-        self.facts.certificate =
-            policy.certificates.as_ref().zip(request.certificate).and_then(|(rules, presented)| {
-                // A malformed certificate has no facts. That there is one stays known from the request.
-                rules.verify(presented, now)
-            });
+        let Some((rules, presented)) = policy.certificates.as_ref().zip(request.certificate) else { return };
+        // A malformed certificate has no facts. That there is one stays known from the request.
+        self.facts.certificate = rules.verify(presented, now);
+        self.facts.certificate_sha256 = presented.sha256();
     }
 
     /// Returns whether a request without another credential may be authenticated by its certificate. This does not depend on the

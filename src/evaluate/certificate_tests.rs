@@ -11,7 +11,7 @@ use crate::policy::Policy;
 use crate::quota::Recent;
 use crate::reason::Reason;
 use crate::request::certificate::ClientCertificate;
-use crate::request::certificate::testing::{Certificate, element};
+use crate::request::certificate::testing::{Certificate, element, pem, sha256_hex};
 use crate::request::headers::Headers;
 use crate::request::incoming::{DecisionId, Request};
 use crate::testing::{self, NOW, Worker, alone};
@@ -187,4 +187,40 @@ fn a_certificate_that_expires_ends_requests_and_streams_of_its_connection() {
     assert_eq!(decide(late).unwrap_err(), Reason::CertificateName);
     assert_eq!(worker.engine.recheck(&stream, Timestamp::from_secs(NOW)), Ok(()));
     assert_eq!(worker.engine.recheck(&stream, late), Err(Reason::CertificateName));
+}
+
+#[test]
+fn an_entry_can_name_a_certificate_that_cannot_be_read() {
+    const OTHER: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+    let bearer = testing::bearer(json!({ "client_id": "a" }));
+    let reason = |presented: &ClientCertificate, thumbprint: &str| {
+        let policy = policy(json!({ "revoked": [{ "thumbprint": thumbprint }] }));
+        // The endpoint ignores certificates.
+        let headers = headers("/tokens", Some(("authorization", bearer.as_str())));
+        let (mut cache, recent) = (TokenCache::default(), Recent::default());
+        let outcome = evaluate(&policy, request(&headers, Some(presented)), None, alone(&mut cache, &recent, None));
+        let Outcome::Decided(decision) = outcome else { panic!("nothing here has a body") };
+        let record: Value = serde_json::from_slice(&decision.record().to_json()).unwrap();
+        record["reason"].as_str().unwrap().to_owned()
+    };
+    let name = "a".repeat(17_000);
+    let large = Certificate { dns: &[name.as_str()], ..Certificate::default() };
+    for der in [Certificate::default().der(), large.der()] {
+        let (digest, text) = (sha256_hex(&der), pem(&der));
+        for pem in ["", "x", text.as_str()] {
+            for told in [digest.clone(), digest.to_ascii_uppercase()] {
+                let presented = ClientCertificate::new(pem.as_bytes(), told.as_bytes());
+                assert_eq!(reason(&presented, &digest), "token_revoked", "{} of {}", pem.len(), der.len());
+                assert_eq!(reason(&presented, OTHER), "allowed");
+            }
+        }
+        // The gateway reports the digest, so it decides if the text is that of another certificate.
+        let other = ClientCertificate::new(text.as_bytes(), OTHER.as_bytes());
+        assert_eq!((&*reason(&other, OTHER), &*reason(&other, &digest)), ("token_revoked", "allowed"));
+        // A digest that is malformed names no certificate.
+        let cut = digest.get(1..).unwrap();
+        for told in [cut, &format!("g{cut}"), &format!("{digest}00"), ""] {
+            assert_eq!(reason(&ClientCertificate::new(b"", told.as_bytes()), &digest), "allowed", "{told}");
+        }
+    }
 }

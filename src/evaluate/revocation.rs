@@ -234,7 +234,8 @@ impl<'p> Presented<'p> {
         let keys = [
             key.map(|key| Mark::of_hash(&key.0)),
             facts.api_key.map(|key| Mark::of_hash(&key.hash)),
-            facts.certificate.as_ref().map(|certificate| Mark::of_hash(certificate.sha256())),
+            // A certificate that cannot be read identifies nobody, and an entry can name it.
+            facts.certificate_sha256.as_ref().map(Mark::of_hash),
         ];
         let prior = facts.caller.as_ref().map(|caller| caller.prior.clone()).unwrap_or_default();
         Self { token: facts.token.clone(), keys, agent: facts.agent, prior }

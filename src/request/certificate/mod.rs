@@ -60,7 +60,7 @@ impl ClientCertificate {
     #[must_use]
     pub fn new(pem: &[u8], sha256: &[u8]) -> Self {
         let contents =
-            from_pem(pem).and_then(|der| Contents::read(&der)).filter(|read| is_hex_of(sha256, &read.sha256));
+            from_pem(pem).and_then(|der| Contents::read(&der)).filter(|read| from_hex(sha256) == Some(read.sha256));
         Self { told: sha256.into(), contents }
     }
 
@@ -80,6 +80,11 @@ impl ClientCertificate {
     #[must_use]
     pub fn belongs_to(&self, sha256: &[u8]) -> bool {
         self.contents.is_some() && *self.told == *sha256
+    }
+
+    /// Returns SHA-256 of its DER: as computed, or as the gateway reports it if the certificate cannot be read. `None` if that is malformed.
+    pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
+        self.contents.as_ref().map_or_else(|| from_hex(&self.told), |contents| Some(contents.sha256))
     }
 
     /// Returns what the certificate contains. `None` if it is malformed, or has another digest than the gateway reports.
@@ -108,14 +113,18 @@ fn from_pem(text: &[u8]) -> Option<Vec<u8>> {
     STANDARD.decode(base64).ok().filter(|der| der.len() <= MOST_CERTIFICATE_BYTES)
 }
 
-/// Returns whether the text is these bytes in hexadecimal digits.
-fn is_hex_of(text: &[u8], bytes: &[u8; 32]) -> bool {
+/// Decodes 32 bytes from exactly 64 hexadecimal digits.
+fn from_hex(text: &[u8]) -> Option<[u8; 32]> {
+    let digit = |byte: u8| u8::try_from(char::from(byte).to_digit(16)?).ok();
+    let mut bytes = [0; 32];
     let (pairs, rest) = text.as_chunks::<2>();
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let byte = |[high, low]: &[u8; 2]| Some((digit(*high)? << 4) | digit(*low)?);
-    rest.is_empty()
-        && pairs.len() == bytes.len()
-        && pairs.iter().zip(bytes).all(|(pair, own)| byte(pair) == Some(u32::from(*own)))
+    if !rest.is_empty() || pairs.len() != bytes.len() {
+        return None;
+    }
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = (digit(*high)? << 4) | digit(*low)?;
+    }
+    Some(bytes)
 }
 
 fn find(text: &[u8], part: &[u8]) -> Option<usize> {
