@@ -82,7 +82,8 @@ impl ClientCertificate {
         self.contents.is_some() && *self.told == *sha256
     }
 
-    /// Returns SHA-256 of its DER: as computed, or as the gateway reports it if the certificate cannot be read. `None` if that is malformed.
+    /// Returns SHA-256 of its DER: as computed, or as the gateway reports it if the certificate cannot be read. `None` if that is not 64
+    /// hexadecimal digits.
     pub(crate) fn sha256(&self) -> Option<[u8; 32]> {
         self.contents.as_ref().map_or_else(|| from_hex(&self.told), |contents| Some(contents.sha256))
     }
