@@ -123,4 +123,12 @@ impl Listed for VisibleItems<'_> {
         }
         if self.rules.hidden.contains(&operation.place) { Shown::No } else { Shown::Yes }
     }
+
+    fn is_changed_by_spelling(&self, kind: ListKind, name: &str) -> bool {
+        let Some(operation) = self.rpc.listed(kind, name).filter(|operation| !operation.pins.is_empty()) else {
+            return false;
+        };
+        self.note(operation, true);
+        true
+    }
 }

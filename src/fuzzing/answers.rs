@@ -76,6 +76,10 @@ impl Listed for ByName {
         }
         shown
     }
+
+    fn is_changed_by_spelling(&self, _: ListKind, name: &str) -> bool {
+        shown(name) == Shown::Changed
+    }
 }
 
 fn shown(name: &str) -> Shown {

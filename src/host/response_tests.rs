@@ -362,6 +362,45 @@ fn a_changed_definition_blocks_the_tool_for_all_workers_until_it_matches_again()
     assert_eq!(worker.post(call).1, StreamAction::Continue);
 }
 
+/// A server that writes the name twice would otherwise hide the changed definition from the gate, and requests for the tool would pass.
+#[test]
+fn a_definition_with_an_ambiguous_name_blocks_each_pinned_tool_that_it_names() {
+    let call = r#"{"jsonrpc":"2.0","id":8,"method":"tools/call","params":{"name":"pay"}}"#;
+    for definition in [
+        r#"{"name":"pay","Name":"pay","inputSchema":{"type":"object"}}"#,
+        r#"{"Name":"pay","inputSchema":{"type":"object"}}"#,
+        r#"{"name":"look","NAME":"pay"}"#,
+        r#"{"name":"other","name\u0000":"pay"}"#,
+    ] {
+        let worker = Worker::new(&document("reachable"));
+        let other = Worker::on(worker.host.sibling(), &document("reachable"));
+        assert_eq!(other.post(call).1, StreamAction::Continue);
+        let mut stream = worker.list();
+        worker.respond(&mut stream, &JSON);
+        assert_eq!(worker.chunk(&mut stream, &answer(&[LOOK, definition]), true), answer(&[LOOK]), "{definition}");
+        stream.on_log();
+        assert_eq!(worker.metric("callgate.tools.changed"), 1, "{definition}");
+        assert_eq!(worker.host.record().unwrap()["outcome"]["tools_changed"], json!(["pay"]), "{definition}");
+        for worker in [&worker, &other] {
+            assert_eq!(worker.post(call).1, StreamAction::Pause, "{definition}");
+            assert_eq!(worker.answers(), [(200, "callgate_tool_changed".to_owned())], "{definition}");
+        }
+    }
+}
+
+/// Without a pin, every definition is accepted, and an ambiguous one is only hidden.
+#[test]
+fn an_ambiguous_name_of_a_tool_without_a_pin_changes_nothing() {
+    let worker = Worker::new(&document("reachable"));
+    let mut stream = worker.list();
+    worker.respond(&mut stream, &JSON);
+    let shown = worker.chunk(&mut stream, &answer(&[r#"{"name":"look","Name":"look"}"#, PAY]), true);
+    assert_eq!(shown, answer(&[PAY]));
+    assert_eq!(worker.metric("callgate.tools.changed"), 0);
+    let call = r#"{"jsonrpc":"2.0","id":8,"method":"tools/call","params":{"name":"pay"}}"#;
+    assert_eq!(worker.post(call).1, StreamAction::Continue);
+}
+
 #[test]
 fn the_record_of_a_list_names_the_tools_that_changed() {
     for records_outcome in [true, false] {

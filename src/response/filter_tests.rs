@@ -19,6 +19,10 @@ impl Listed for Hiding {
     fn shows(&self, _: ListKind, name: &str, _: Json<'_>) -> Shown {
         if name == "hidden" { Shown::No } else { Shown::Yes }
     }
+
+    fn is_changed_by_spelling(&self, _: ListKind, _: &str) -> bool {
+        false
+    }
 }
 
 const HEAD: ResponseHead<'_> = ResponseHead {

@@ -22,6 +22,10 @@ pub(crate) trait Listed {
     /// Decides whether the client may see an item. `name` is the name of a tool or prompt, the URI of a resource, or the URI template of a
     /// resource template. `definition` is the whole item.
     fn shows(&self, kind: ListKind, name: &str, definition: Json<'_>) -> Shown;
+
+    /// Decides whether an item counts as changed that some clients read as the one with this name, and others as another one or none. No
+    /// client sees it.
+    fn is_changed_by_spelling(&self, kind: ListKind, name: &str) -> bool;
 }
 
 /// Whether a client may see an item.
@@ -196,8 +200,16 @@ fn filter_list(kind: ListKind, list: Json<'_>, listed: &dyn Listed, edit: &mut E
             continue;
         }
         removed.add(kind);
-        if let (Shown::Changed, Some(name)) = (shown, &name) {
-            removed.add_changed(name);
+        match &name {
+            Some(name) if shown == Shown::Changed => removed.add_changed(name),
+            Some(_) => {}
+            None => {
+                // A server could otherwise replace the definition of a pinned tool without a trace.
+                let spelled = item.spellings(kind.identifier()).filter_map(Json::string);
+                spelled
+                    .filter(|name| listed.is_changed_by_spelling(kind, name))
+                    .for_each(|name| removed.add_changed(&name));
+            }
         }
         match kept_before {
             Some(before) => {

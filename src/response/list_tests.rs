@@ -22,6 +22,10 @@ impl Listed for ByName {
             Shown::Yes
         }
     }
+
+    fn is_changed_by_spelling(&self, _: ListKind, name: &str) -> bool {
+        name.contains("changed")
+    }
 }
 
 fn filtered(text: &str) -> (Filtered, Removed) {
@@ -249,6 +253,28 @@ fn reports_changed_definitions_by_name() {
     assert_eq!((removed.count(ListKind::Tools), removed.count(ListKind::Prompts)), (2, 100));
     assert_eq!(removed.changed().count(), MOST_CHANGED, "names are bounded");
     assert!(removed.changed().all(|name| name.len() <= LONGEST_NAME));
+}
+
+#[test]
+fn an_ambiguous_identifier_does_not_hide_a_change() {
+    for (item, names) in [
+        (r#"{"name":"changed 1","Name":"changed 1"}"#, &["changed 1"][..]),
+        (
+            r#"{"name":"changed 1","NAME":"changed 2","name\u0000":"changed 3"}"#,
+            &["changed 1", "changed 2", "changed 3"],
+        ),
+        (r#"{"Name":"changed 1"}"#, &["changed 1"]),
+        (r#"{"name":"a","\u0000name":"changed 1","Name":7}"#, &["changed 1"]),
+        (r#"{"name":"a","Name":"b"}"#, &[]),
+        (r#"{"name":"a","Name":["changed 1"],"Title":"changed 1"}"#, &[]),
+        (r#"{"title":"changed 1"}"#, &[]),
+    ] {
+        let text = format!(r#"{{"result":{{"tools":[{{"name":"a"}},{item}]}}}}"#);
+        assert_eq!(changed(&text), r#"{"result":{"tools":[{"name":"a"}]}}"#, "{item}");
+        let (_, removed) = filtered(&text);
+        assert_eq!(removed.count(ListKind::Tools), 1, "{item}");
+        assert_eq!(removed.changed().collect::<Vec<_>>(), names, "{item}");
+    }
 }
 
 #[test]

@@ -154,23 +154,30 @@ impl Rpc {
     /// Checks a request of a session, which has no message: `GET` and `DELETE`.
     ///
     /// # Errors
-    /// [`Reason::RpcRevision`] for a revision that is not listed, and [`Reason::SessionMethod`] for one without sessions.
+    /// [`Reason::RpcRevision`] for a revision that is not listed, [`Reason::SessionMethod`] for one without sessions, and
+    /// [`Reason::RpcHeaderMismatch`] if a header names a method or an operation.
     pub(crate) fn check_session(&self, headers: &McpHeaders<'_>) -> Result<(), Reason> {
         let revision = revision::of_session(headers, &self.revisions).map_err(RpcFault::reason)?;
-        if revision.is_stateless() { Err(Reason::SessionMethod) } else { Ok(()) }
+        if revision.is_stateless() {
+            return Err(Reason::SessionMethod);
+        }
+        headers.name_nothing().map_err(RpcFault::reason)
     }
 
     /// Checks a client's response to a request of the server.
     ///
     /// # Errors
-    /// [`Reason::ClientResponse`] if the endpoint or the revision allows none, and [`Reason::RpcRevision`] for a revision that is not
-    /// listed.
+    /// [`Reason::ClientResponse`] if the endpoint or the revision allows none, [`Reason::RpcRevision`] for a revision that is not listed,
+    /// and [`Reason::RpcHeaderMismatch`] if a header names a method or an operation.
     pub(crate) fn check_response(&self, headers: &McpHeaders<'_>) -> Result<(), Reason> {
         if !self.client_responses {
             return Err(Reason::ClientResponse);
         }
         let revision = revision::of_session(headers, &self.revisions).map_err(RpcFault::reason)?;
-        if revision.is_stateless() { Err(Reason::ClientResponse) } else { Ok(()) }
+        if revision.is_stateless() {
+            return Err(Reason::ClientResponse);
+        }
+        headers.name_nothing().map_err(RpcFault::reason)
     }
 }
 

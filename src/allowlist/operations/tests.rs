@@ -434,3 +434,22 @@ fn sessions_and_client_responses_end_with_2026() {
         assert_eq!(server.check_response(&headers), Err(Reason::ClientResponse), "{version:?}");
     }
 }
+
+#[test]
+fn headers_of_requests_without_a_method_name_no_operation() {
+    let server = Rpc { client_responses: true, ..server() };
+    for (lines, result) in [
+        (&[("mcp-protocol-version", "2025-11-25")][..], Ok(())),
+        (&[("mcp-protocol-version", "2025-11-25"), ("mcp-method", "tools/call"), ("mcp-name", "wipe")], Err(())),
+        (&[("Mcp-Method", "tools/call")], Err(())),
+        (&[("Mcp-Method", "")], Err(())),
+        (&[("Mcp-Name", "wipe")], Err(())),
+        (&[("Mcp-Name", "")], Err(())),
+        (&[("Mcp-Session-Id", "s")], Ok(())),
+    ] {
+        let headers: Headers = lines.iter().copied().collect();
+        let headers = McpHeaders::read(&headers).unwrap();
+        let result = result.map_err(|()| Reason::RpcHeaderMismatch);
+        assert_eq!((server.check_session(&headers), server.check_response(&headers)), (result, result), "{lines:?}");
+    }
+}

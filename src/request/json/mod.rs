@@ -141,6 +141,12 @@ impl<'t> Json<'t> {
         Ok(found)
     }
 
+    /// Returns the values of the members that some decoder reads as this name, in their order. There are several only if
+    /// [`member`](Self::member) finds the name ambiguous.
+    pub(crate) fn spellings(self, name: &str) -> impl Iterator<Item = Self> {
+        self.members().filter(move |(spelled, _)| fold::reads_as(spelled.characters(), name)).map(|(_, value)| value)
+    }
+
     /// Returns the value to which a pointer leads, which may be `null`. Returns `None` if it leads nowhere.
     ///
     /// # Errors

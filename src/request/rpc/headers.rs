@@ -42,6 +42,15 @@ impl<'h> McpHeaders<'h> {
         })
     }
 
+    /// Checks a request whose body has no method: `Mcp-Method` and `Mcp-Name` repeat nothing of it. A proxy behind the gate that reads only
+    /// headers would act on an operation that was not decided.
+    ///
+    /// # Errors
+    /// [`RpcFault::HeaderMismatch`] if one of them is present, even if it is empty.
+    pub(crate) fn name_nothing(&self) -> Result<(), RpcFault> {
+        if self.method.is_some() || self.name.is_some() { Err(RpcFault::HeaderMismatch) } else { Ok(()) }
+    }
+
     /// Checks that `Mcp-Method` and `Mcp-Name` agree with the body. Both are compared if they are present. Requests of stateless revisions
     /// must have them; for notifications, no revision states that they must.
     ///
