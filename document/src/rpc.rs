@@ -229,7 +229,8 @@ pub struct RpcResource {
     #[serde(default)]
     #[cfg_attr(feature = "schema", schemars(with = "Vec<form::Name>"))]
     pub limits: Vec<String>,
-    /// The number of requests that one request for such a resource counts as. Default: the endpoint's `cost`.
+    /// The number of requests that one request for such a resource counts as. A subscription counts once for each of its resources, and is
+    /// always denied if that is more than the burst of a limit. Default: the endpoint's `cost`.
     #[serde(default)]
     pub cost: Option<u32>,
 }

@@ -44,7 +44,7 @@ use evidence::{Authorized, PreflightAllowed, Public};
 
 #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 pub(crate) use lists::{ListRules, VisibleItems};
-pub(crate) use rpc::RpcFacts;
+pub(crate) use rpc::{Charge, RpcFacts};
 pub use rule::Rule;
 pub(crate) use serve::Published;
 pub use serve::Serve;

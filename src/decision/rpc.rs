@@ -2,6 +2,7 @@
 
 use crate::allowlist::operations::{Operation, OperationKind, Requested};
 use crate::policy::Endpoint;
+use crate::quota::{Limit, LimitKey};
 
 /// The parts of a message that decisions, answers and records need. They are set as soon as they were read, so the answer to a message that
 /// is rejected later has its id.
@@ -15,52 +16,70 @@ pub(crate) struct RpcFacts<'a> {
     pub(crate) named: Option<(OperationKind, Box<str>)>,
     /// The revision that the message asks for and that the endpoint does not list.
     pub(crate) unlisted_revision: Option<Box<str>>,
-    /// The operations that the message uses.
-    pub(crate) operations: Vec<&'a Operation>,
+    /// The operations that the message uses, each once, with how often it uses them.
+    pub(crate) operations: Vec<(&'a Operation, u32)>,
     /// The operations for whose scopes the answer asks, because the caller lacks some of them.
     pub(crate) asked: Vec<&'a Operation>,
-    /// The limits to charge, by their positions in the policy, each with the operation by which it may count.
-    pub(crate) limits: Vec<(u32, Option<&'a Operation>)>,
+    /// The limits to charge.
+    pub(crate) charges: Vec<Charge<'a>>,
     /// The number of requests that the message counts as.
+    pub(crate) cost: u32,
+}
+
+/// A limit that a message is charged to.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Charge<'a> {
+    /// The limit's position in the policy.
+    pub(crate) limit: u32,
+    /// The operation, if the limit counts each separately.
+    pub(crate) operation: Option<&'a Operation>,
+    /// The number of requests that the message counts as for this limit: the costs of the operations that it counts.
     pub(crate) cost: u32,
 }
 
 impl<'a> RpcFacts<'a> {
     /// Determines which limits a message is charged to: those of the endpoint, and those of the operations that it uses or of messages that
-    /// use none.
-    pub(crate) fn charge(&mut self, endpoint: &'a Endpoint, lifecycle_limits: &[u32]) {
-        self.limits.clear();
+    /// use none. `limits` has all limits of the policy. Each limit is charged only for the operations to which it applies.
+    pub(crate) fn charge(&mut self, endpoint: &'a Endpoint, lifecycle_limits: &[u32], limits: &[Limit]) {
+        self.charges.clear();
         if self.operations.is_empty() {
             self.cost = endpoint.cost;
-            endpoint.limits.iter().chain(lifecycle_limits).for_each(|limit| self.add(*limit, None));
+            endpoint.limits.iter().chain(lifecycle_limits).for_each(|limit| self.add(*limit, None, endpoint.cost));
             return;
         }
-        let costs = self.operations.iter().map(|operation| operation.cost);
-        self.cost = costs.fold(0, u32::saturating_add);
-        for operation in self.operations.clone() {
-            endpoint.limits.iter().chain(&operation.limits).for_each(|limit| self.add(*limit, Some(operation)));
+        self.cost = 0;
+        for (operation, uses) in self.operations.clone() {
+            let cost = operation.cost.saturating_mul(uses);
+            self.cost = self.cost.saturating_add(cost);
+            for limit in endpoint.limits.iter().chain(&operation.limits) {
+                let known = usize::try_from(*limit).ok().and_then(|position| limits.get(position));
+                let is_separate = known.is_some_and(|limit| limit.per.has(LimitKey::TOOL));
+                self.add(*limit, is_separate.then_some(operation), cost);
+            }
         }
     }
 
-    /// Adds a limit, unless it is charged already with the same operation.
-    fn add(&mut self, limit: u32, operation: Option<&'a Operation>) {
-        let is_same = |other: &Option<&Operation>| match (other, operation) {
-            (Some(other), Some(operation)) => std::ptr::eq(*other, operation),
+    /// Adds a charge to those of the same limit and operation.
+    fn add(&mut self, limit: u32, operation: Option<&'a Operation>, cost: u32) {
+        let is_same = |other: Option<&Operation>| match (other, operation) {
+            (Some(other), Some(operation)) => std::ptr::eq(other, operation),
             (None, None) => true,
             _ => false,
         };
-        if !self.limits.iter().any(|(own, other)| *own == limit && is_same(other)) {
-            self.limits.push((limit, operation));
+        match self.charges.iter_mut().find(|charge| charge.limit == limit && is_same(charge.operation)) {
+            Some(charge) => charge.cost = charge.cost.saturating_add(cost),
+            None => self.charges.push(Charge { limit, operation, cost }),
         }
     }
 
-    /// Notes the operations that a message uses.
+    /// Notes the operations that a message uses. Each resource of a subscription is a use.
     pub(crate) fn uses(&mut self, requested: &Requested<'a, '_>) {
         self.operations.clear();
         if let Requested::Operations(found) = requested {
             for (operation, _) in found {
-                if !self.operations.iter().any(|own| std::ptr::eq(*own, *operation)) {
-                    self.operations.push(operation);
+                match self.operations.iter_mut().find(|(own, _)| std::ptr::eq(*own, *operation)) {
+                    Some((_, uses)) => *uses = uses.saturating_add(1),
+                    None => self.operations.push((*operation, 1)),
                 }
             }
         }
@@ -71,7 +90,7 @@ impl<'a> RpcFacts<'a> {
     pub(crate) fn lacks(&mut self, operation: &'a Operation) {
         self.asked.clear();
         self.asked.push(operation);
-        self.asked.extend(&self.operations);
+        self.asked.extend(self.operations.iter().map(|(operation, _)| *operation));
     }
 
     /// Returns whether the message is a request that could be read, which is answered with its id.

@@ -6,7 +6,7 @@ use std::rc::Rc;
 use super::{CheckDetails, Context, Denied, Evaluation};
 use crate::decision::evidence::WithinLimits;
 use crate::decision::trace::Check;
-use crate::decision::{Caller, Facts, Rule};
+use crate::decision::{Caller, Charge, Facts, Rule};
 use crate::identity::crypto::VerifySignature;
 use crate::identity::token::{FetchedKeys, Refusal, TokenCache, VerifiedToken};
 use crate::policy::{Access, Endpoint};
@@ -113,7 +113,10 @@ impl<'a, 'c> Evaluation<'a, 'c> {
         let result = match &mut opened {
             Ok(batch) => {
                 let result = batch.exceeded().and_then(|()| if charges { batch.charge() } else { Ok(()) });
-                self.facts.retry_after = result.is_err().then(|| batch.retry_after());
+                // A message that costs more than a burst is denied at any time. The policy cannot be checked for that, because the message
+                // decides how many operations it uses.
+                let is_denied_for_now = result.is_err() && batch.fits_when_idle();
+                self.facts.retry_after = is_denied_for_now.then(|| batch.retry_after());
                 self.facts.used = self.facts.used.and(batch.used());
                 self.note(batch);
                 result
@@ -140,7 +143,7 @@ impl<'a, 'c> Evaluation<'a, 'c> {
                 LimitStatuses(endpoint.limits.iter().copied().zip(batch.statuses()).map(report).collect());
             return;
         };
-        let positions = rpc.limits.iter().map(|(position, _)| *position);
+        let positions = rpc.charges.iter().map(|charge| charge.limit);
         let mut reports: Vec<LimitReport> = Vec::new();
         for report in positions.zip(batch.statuses()).map(report) {
             match reports.iter_mut().find(|own| own.position == report.position) {
@@ -176,23 +179,23 @@ impl<'a, 'c> Evaluation<'a, 'c> {
             endpoint: &endpoint.id,
             signer: None,
         };
-        let (cost, now) = (self.cost(endpoint), request.now);
         let limit = |position: &u32| policy.limits.list.get(*position as usize);
         match self.facts.rpc.as_deref() {
             // Most requests use no operations. Their limits are a slice, without a decision for each.
             None => {
-                let limits = endpoint.limits.iter().filter_map(|position| Some((limit(position)?, None)));
-                LimitBatch::open(shared, limits, who, cost, now)
+                let limits =
+                    endpoint.limits.iter().filter_map(|position| Some((limit(position)?, None, endpoint.cost)));
+                LimitBatch::open(shared, limits, who, request.now)
             }
             Some(rpc) => {
-                let limits = rpc.limits.iter().filter_map(|(position, operation)| Some((limit(position)?, *operation)));
-                LimitBatch::open(shared, limits, who, cost, now)
+                let charge = |charge: &Charge<'a>| Some((limit(&charge.limit)?, charge.operation, charge.cost));
+                LimitBatch::open(shared, rpc.charges.iter().filter_map(charge), who, request.now)
             }
         }
     }
 
     fn has_no_limits(&self, endpoint: &Endpoint) -> bool {
-        self.facts.rpc.as_ref().map_or(endpoint.limits.is_empty(), |rpc| rpc.limits.is_empty())
+        self.facts.rpc.as_ref().map_or(endpoint.limits.is_empty(), |rpc| rpc.charges.is_empty())
     }
 
     fn cost(&self, endpoint: &Endpoint) -> u32 {

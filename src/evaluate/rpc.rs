@@ -36,7 +36,8 @@ impl<'a> Evaluation<'a, '_> {
         });
         let mut known = RpcFacts::default();
         // What a message in the body charges is not known yet.
-        known.charge(endpoint, if is_post { &[] } else { &rpc.lifecycle_limits });
+        let limits = &self.facts.policy.limits.list;
+        known.charge(endpoint, if is_post { &[] } else { &rpc.lifecycle_limits }, limits);
         self.facts.rpc = Some(Box::new(known));
         let rule = rpc_rule(endpoint, result.as_ref().err());
         if self.record_check(Check::Message, rule, result, |()| CheckDetails::new())?.is_none() {
@@ -103,7 +104,7 @@ impl<'a> Evaluation<'a, '_> {
         if let Ok(requested) = &found {
             known.uses(requested);
         }
-        known.charge(endpoint, &rpc.lifecycle_limits);
+        known.charge(endpoint, &rpc.lifecycle_limits, &self.facts.policy.limits.list);
         let details = self.context.trace.is_some().then(|| describe(&known, found.as_ref().ok()));
         self.facts.rpc = Some(Box::new(known));
         let rule = rpc_rule(endpoint, found.as_ref().err());
@@ -271,7 +272,7 @@ fn describe(known: &RpcFacts<'_>, requested: Option<&Requested<'_, '_>>) -> Chec
     if let Some(Requested::List(kind)) = requested {
         details.push(("list", kind.member().to_owned()));
     }
-    details.extend(known.operations.iter().map(|operation| ("operation", operation.place.to_string())));
+    details.extend(known.operations.iter().map(|(operation, _)| ("operation", operation.place.to_string())));
     details
 }
 

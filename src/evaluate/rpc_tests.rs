@@ -255,16 +255,17 @@ fn findings_name_a_binding_of_an_operation_as_records_do() {
 }
 
 /// Returns what is known about a message: its method, what it names, the places of its operations, its limits with the names of the
-/// operations by which they count, and its cost.
+/// operations by which they count and with what they are charged, and its cost.
 fn facts(worker: &Worker, extra: &[(&str, &str)], body: &str) -> (String, String, Vec<String>, Vec<String>, u32) {
     decided(worker, "POST", extra, body, |decision| {
         let known = decision.facts().rpc.as_deref().unwrap();
         let named = known.named.as_ref().map_or_else(String::new, |(kind, name)| format!("{} {name}", kind.name()));
-        let limits = known.limits.iter().map(|(position, operation)| {
-            let name = worker.engine.policy().limits.list[*position as usize].name.to_string();
-            operation.map_or_else(|| name.clone(), |operation| format!("{name} of {}", operation.name))
+        let limits = known.charges.iter().map(|charge| {
+            let name = &worker.engine.policy().limits.list[charge.limit as usize].name;
+            let of = charge.operation.map(|operation| format!(" of {}", operation.name)).unwrap_or_default();
+            format!("{name}{of}: {}", charge.cost)
         });
-        let places = known.operations.iter().map(|operation| operation.place.to_string()).collect();
+        let places = known.operations.iter().map(|(operation, _)| operation.place.to_string()).collect();
         (known.method.as_deref().unwrap_or_default().to_owned(), named, places, limits.collect(), known.cost)
     })
 }
@@ -277,66 +278,118 @@ fn a_message_is_charged_to_the_limits_of_its_operations() {
         (method.to_owned(), named.to_owned(), texts(places), texts(limits), cost)
     };
     for (body, expected) in [
-        (message("tools/list", &json!({})), fact("tools/list", "", &[], &["all", "life"], 1)),
+        (message("tools/list", &json!({})), fact("tools/list", "", &[], &["all: 1", "life: 1"], 1)),
         (
             tool("create", &json!({ "owner": "acme", "a.b": 1 })),
-            fact("tools/call", "tool create", &["endpoints[0].rpc.tools[1]"], &["all of create", "each of create"], 3),
+            fact("tools/call", "tool create", &["endpoints[0].rpc.tools[1]"], &["all: 3", "each of create: 3"], 3),
         ),
-        (
-            tool("search", &json!({})),
-            fact("tools/call", "tool search", &["endpoints[0].rpc.tools[0]"], &["all of search"], 1),
-        ),
-        (tool("x", &json!({})), fact("tools/call", "tool x", &[], &["all", "life"], 1)),
+        (tool("search", &json!({})), fact("tools/call", "tool search", &["endpoints[0].rpc.tools[0]"], &["all: 1"], 1)),
+        (tool("x", &json!({})), fact("tools/call", "tool x", &[], &["all: 1", "life: 1"], 1)),
         (
             message("resources/read", &json!({ "uri": "notes://acme" })),
-            fact(
-                "resources/read",
-                "resource notes://acme",
-                &["endpoints[0].rpc.resources[1]"],
-                &["all of notes://{name}"],
-                1,
-            ),
+            fact("resources/read", "resource notes://acme", &["endpoints[0].rpc.resources[1]"], &["all: 1"], 1),
         ),
         (
             message("completion/complete", &json!({ "ref": { "type": "ref/prompt", "name": "greet" } })),
-            fact("completion/complete", "prompt greet", &["endpoints[0].rpc.prompts[0]"], &["all of greet"], 1),
+            fact("completion/complete", "prompt greet", &["endpoints[0].rpc.prompts[0]"], &["all: 1"], 1),
         ),
         (
             message("completion/complete", &json!({ "ref": { "type": "ref/resource", "uri": "x://{y}" } })),
-            fact("completion/complete", "resource x://{y}", &[], &["all", "life"], 1),
+            fact("completion/complete", "resource x://{y}", &[], &["all: 1", "life: 1"], 1),
         ),
         (
             message("completion/complete", &json!({ "ref": { "type": "ref/tool", "name": "search" } })),
-            fact("completion/complete", "", &[], &["all", "life"], 1),
+            fact("completion/complete", "", &[], &["all: 1", "life: 1"], 1),
         ),
-        ("{".to_owned(), fact("", "", &[], &["all"], 1)),
+        ("{".to_owned(), fact("", "", &[], &["all: 1"], 1)),
     ] {
         assert_eq!(facts(&worker, &[JSON], &body), expected, "{body}");
     }
 }
 
+const STATELESS: [(&str, &str); 3] =
+    [JSON, ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "subscriptions/listen")];
+
+/// Returns a subscription to resources.
+fn listen(uris: &[&str]) -> String {
+    let version = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28" });
+    message("subscriptions/listen", &json!({ "_meta": version, "notifications": { "resourceSubscriptions": uris } }))
+}
+
 #[test]
 fn a_message_with_several_operations_counts_as_all_of_them() {
     let worker = worker();
-    let version = json!({ "io.modelcontextprotocol/protocolVersion": "2026-07-28" });
-    let filter = json!({ "resourceSubscriptions": ["urn:a", "notes://acme", "urn:a"] });
-    let body = message("subscriptions/listen", &json!({ "_meta": version, "notifications": filter }));
-    let extra = [JSON, ("mcp-protocol-version", "2026-07-28"), ("mcp-method", "subscriptions/listen")];
-    let (_, named, places, limits, cost) = facts(&worker, &extra, &body);
-    assert_eq!((named.as_str(), cost), ("", 2));
+    let body = listen(&["urn:a", "notes://acme", "urn:a"]);
+    let (_, _, places, limits, cost) = facts(&worker, &STATELESS, &body);
+    assert_eq!(cost, 3);
     assert_eq!(places, ["endpoints[0].rpc.resources[0]", "endpoints[0].rpc.resources[1]"]);
-    assert_eq!(limits, ["all of urn:a", "each of urn:a", "all of notes://{name}"]);
-    // Each limit is reported once, and six of `all` are enough for three such messages: the first is above.
+    // A limit counts only the resources to which it applies.
+    assert_eq!(limits, ["all: 3", "each of urn:a: 2"]);
+    // Each limit is reported once, and six of `all` are enough for two such messages: the first is above.
     let reported = |worker: &Worker| {
-        decided(worker, "POST", &extra, &body, |decision| {
+        decided(worker, "POST", &STATELESS, &body, |decision| {
             let limits = decision.facts().limits();
             let denied = matches!(decision, Decision::Deny(_));
             (denied, limits.0.iter().map(|report| (report.position, report.status.remaining)).collect::<Vec<_>>())
         })
     };
-    assert_eq!(reported(&worker), (false, vec![(0, 1), (1, 1)]));
-    assert_eq!(reported(&worker), (false, vec![(0, 0), (1, 0)]));
-    assert_eq!(reported(&worker), (true, vec![(0, 0), (1, 0)]));
+    assert_eq!(reported(&worker), (false, vec![(0, 0), (1, 1)]));
+    assert_eq!(reported(&worker), (true, vec![(0, 0), (1, 1)]));
+    assert_eq!(reason(&worker, &message("resources/read", &json!({ "uri": "urn:a" }))), Some(Reason::RateLimited));
+}
+
+/// One message could otherwise subscribe to 64 resources of a template for the price of one.
+#[test]
+fn each_resource_of_a_subscription_counts() {
+    let body = listen(&["notes://acme"; 4]);
+    let worker = worker();
+    let (_, _, places, limits, cost) = facts(&worker, &STATELESS, &body);
+    assert_eq!(
+        (places, limits, cost),
+        (vec!["endpoints[0].rpc.resources[1]".to_owned()], vec!["all: 4".to_owned()], 4)
+    );
+    // Two of six are left.
+    let answered = answer(&worker, "POST", &STATELESS, &body);
+    assert!(answered.1.contains("rate_limited"), "{answered:?}");
+    assert_eq!(reason(&worker, &message("resources/read", &json!({ "uri": "notes://acme" }))), None);
+}
+
+#[test]
+fn a_limit_of_one_operation_is_not_charged_for_others() {
+    let mut limited = document(json!({}));
+    let resource = |uri: &str, cost: u32, limit: &str| json!({ "uri": uri, "effect": "read", "scopes": "none", "limits": [limit], "cost": cost });
+    limited["endpoints"][0]["limits"] = json!([]);
+    limited["endpoints"][0]["rpc"]["resources"] =
+        json!([resource("urn:a", 2, "all"), resource("urn:b", 3, "each"), resource("urn:c", 1, "all")]);
+    let worker = Worker::new(testing::policy(limited));
+    let (_, _, _, limits, cost) = facts(&worker, &STATELESS, &listen(&["urn:a", "urn:b", "urn:c"]));
+    assert_eq!((limits, cost), (vec!["all: 3".to_owned(), "each of urn:b: 3".to_owned()], 6));
+    let read = |uri: &str| reason(&worker, &message("resources/read", &json!({ "uri": uri })));
+    // Three of each limit are left.
+    assert_eq!([read("urn:b"), read("urn:b")], [None, Some(Reason::RateLimited)]);
+    assert_eq!([read("urn:a"), read("urn:c"), read("urn:c")], [None, None, Some(Reason::RateLimited)]);
+}
+
+/// Whether a sum of costs exceeds a burst depends on the message, so the policy compiles.
+#[test]
+fn a_message_that_costs_more_than_a_burst_is_not_asked_to_come_back() {
+    let mut expensive = document(json!({}));
+    let resource = |uri: &str| json!({ "uri": uri, "effect": "read", "scopes": "none", "cost": 4 });
+    expensive["endpoints"][0]["rpc"]["resources"] = json!([resource("urn:a"), resource("urn:b")]);
+    let worker = Worker::new(testing::policy(expensive));
+    let denied = |uris: &[&str]| {
+        decided(&worker, "POST", &STATELESS, &listen(uris), |decision| {
+            let Decision::Deny(deny) = decision else { return None };
+            let headers = deny.answer().headers;
+            let retry_after = headers.into_iter().find(|(name, _)| *name == "retry-after").map(|(_, value)| value);
+            Some((deny.reason(), retry_after))
+        })
+    };
+    assert_eq!(denied(&["urn:a", "urn:b"]), Some((Reason::RateLimited, None)), "8 of a burst of 6");
+    assert_eq!(denied(&["urn:a"]), None, "the denial was not charged");
+    assert_eq!(denied(&["urn:a", "urn:b"]), Some((Reason::RateLimited, None)));
+    // This one can be repeated later.
+    assert_eq!(denied(&["urn:b"]), Some((Reason::RateLimited, Some("7200".to_owned()))));
 }
 
 #[test]

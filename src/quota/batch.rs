@@ -9,7 +9,6 @@ use crate::text::time::Timestamp;
 pub(crate) struct LimitBatch<'l, 's> {
     shared: Shared<'s>,
     now: Timestamp,
-    cost: u32,
     buckets: Vec<LimitBucket<'l>>,
     slots: Vec<Slot>,
     used: StoreStats,
@@ -21,6 +20,8 @@ struct LimitBucket<'l> {
     /// The numbers that apply to the caller.
     numbers: NumbersIndex,
     gcra: &'l Gcra,
+    /// The number of requests that this one counts as.
+    cost: u32,
     place: BucketKey,
     /// Distinguishes its entry from the others of the same identity.
     entry: Option<u64>,
@@ -52,19 +53,19 @@ impl From<StoreError> for Refused<'_> {
 }
 
 impl<'l, 's> LimitBatch<'l, 's> {
-    /// Reads the state of every limit of a request, each with the operation by which it may count. Limits whose entries are stored under the same key are read together.
+    /// Reads the state of every limit of a request, each with the operation by which it may count and the cost of the request. Limits whose
+    /// entries are stored under the same key are read together.
     pub(crate) fn open(
         shared: Shared<'s>,
-        limits: impl Iterator<Item = (&'l Limit, Option<&'l Operation>)>,
+        limits: impl Iterator<Item = (&'l Limit, Option<&'l Operation>, u32)>,
         who: LimitSubject<'_>,
-        cost: u32,
         now: Timestamp,
     ) -> Result<Self, Refused<'l>> {
         let most = limits.size_hint().1.unwrap_or_default();
         let buckets = Vec::with_capacity(most);
-        let mut batch = Self { shared, now, cost, buckets, slots: Vec::with_capacity(1), used: StoreStats::default() };
-        for (limit, operation) in limits {
-            batch.add(limit, operation, &who)?;
+        let mut batch = Self { shared, now, buckets, slots: Vec::with_capacity(1), used: StoreStats::default() };
+        for (limit, operation, cost) in limits {
+            batch.add(limit, operation, cost, &who)?;
         }
         batch.clamp_future_tat()?;
         Ok(batch)
@@ -75,6 +76,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
         &mut self,
         limit: &'l Limit,
         operation: Option<&Operation>,
+        cost: u32,
         who: &LimitSubject<'_>,
     ) -> Result<(), Refused<'l>> {
         let entry = limit.entry(who, operation);
@@ -92,7 +94,18 @@ impl<'l, 's> LimitBatch<'l, 's> {
         };
         let tat = self.slots.get(slot).map_or(0, |slot| slot.tat(&place));
         let (numbers, gcra) = limit.choose(who);
-        self.buckets.push(LimitBucket { limit, numbers, gcra, place, entry, slot, tat, next: None, charged: None });
+        self.buckets.push(LimitBucket {
+            limit,
+            numbers,
+            gcra,
+            cost,
+            place,
+            entry,
+            slot,
+            tat,
+            next: None,
+            charged: None,
+        });
         Ok(())
     }
 
@@ -108,16 +121,16 @@ impl<'l, 's> LimitBatch<'l, 's> {
     /// Checks that no limit is exhausted. Otherwise returns the first exhausted limit.
     pub(crate) fn exceeded(&self) -> Result<(), Refused<'l>> {
         let exceeded =
-            self.buckets.iter().find(|bucket| bucket.gcra.try_consume(bucket.tat, self.now, self.cost).is_none());
+            self.buckets.iter().find(|bucket| bucket.gcra.try_consume(bucket.tat, self.now, bucket.cost).is_none());
         exceeded.map_or(Ok(()), |bucket| Err(Refused::Limit(&bucket.limit.name)))
     }
 
     /// Charges all limits or none: if one turns out to be exhausted, the others are refunded. Limits under the same key are
     /// charged together.
     pub(crate) fn charge(&mut self) -> Result<(), Refused<'l>> {
-        let (now, cost) = (self.now, self.cost);
+        let now = self.now;
         let take = |bucket: &LimitBucket<'l>, tat| {
-            bucket.gcra.try_consume(tat, now, cost).map(Some).ok_or(Refused::Limit(&bucket.limit.name))
+            bucket.gcra.try_consume(tat, now, bucket.cost).map(Some).ok_or(Refused::Limit(&bucket.limit.name))
         };
         for slot in 0..self.slots.len() {
             if let Err(refused) = self.change(slot, take) {
@@ -133,7 +146,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
 
     /// Refunds the charges of a request that is denied after all. A charge that cannot be refunded remains.
     pub(crate) fn refund(&mut self) {
-        let (clock, cost) = (self.shared.clock, self.cost);
+        let clock = self.shared.clock;
         for slot in 0..self.slots.len() {
             if !self.buckets.iter().any(|bucket| bucket.slot == slot && bucket.charged.is_some()) {
                 continue;
@@ -143,7 +156,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
                 self.change(slot, |bucket, tat| {
                     let Some(charged) = bucket.charged.filter(|_| tat > 0) else { return Ok(None) };
                     // The clock is read after the entry, so every charge in the entry is older than this time.
-                    Ok(Some(bucket.gcra.refund(tat, charged, clock.now()?, cost)))
+                    Ok(Some(bucket.gcra.refund(tat, charged, clock.now()?, bucket.cost)))
                 })
             });
         }
@@ -152,7 +165,7 @@ impl<'l, 's> LimitBatch<'l, 's> {
 
     /// Returns the numbers and the remaining quota of every limit for requests like this one.
     pub(crate) fn statuses(&self) -> impl Iterator<Item = (NumbersIndex, LimitStatus)> {
-        self.buckets.iter().map(|bucket| (bucket.numbers, bucket.gcra.status(bucket.tat, self.now, self.cost)))
+        self.buckets.iter().map(|bucket| (bucket.numbers, bucket.gcra.status(bucket.tat, self.now, bucket.cost)))
     }
 
     /// Returns the seconds after which no limit is exhausted, if no other request arrives.
@@ -160,6 +173,11 @@ impl<'l, 's> LimitBatch<'l, 's> {
         let wait =
             self.statuses().filter(|(_, standing)| standing.remaining == 0).map(|(_, standing)| standing.more_in);
         wait.max().unwrap_or_default().div_ceil(1_000_000_000).max(1)
+    }
+
+    /// Returns whether the request would be allowed if no limit had been charged before.
+    pub(crate) fn fits_when_idle(&self) -> bool {
+        self.buckets.iter().all(|bucket| bucket.cost <= bucket.gcra.burst())
     }
 
     /// Returns the usage statistics of the store.

@@ -246,7 +246,7 @@ impl<'g> Guard<'g> {
     }
 
     fn batch(&self, limit: &'g Limit, signer: Option<Signer<'_>>) -> Result<LimitBatch<'g, 'g>, Refused<'g>> {
-        LimitBatch::open(self.shared, std::iter::once((limit, None)), self.who(signer), 1, self.now)
+        LimitBatch::open(self.shared, std::iter::once((limit, None, 1)), self.who(signer), self.now)
     }
 
     fn use_also(&self, used: StoreStats) {

@@ -59,7 +59,7 @@ fn source(number: u32) -> LimitSubject<'static> {
 /// Checks and charges one request. Returns an error if it is denied.
 fn call(shared: Shared<'_>, limits: &[&Limit], who: LimitSubject<'_>, now: Timestamp) -> Result<(), ()> {
     let mut batch =
-        LimitBatch::open(shared, limits.iter().copied().map(|limit| (limit, None)), who, 1, now).map_err(drop)?;
+        LimitBatch::open(shared, limits.iter().copied().map(|limit| (limit, None, 1)), who, now).map_err(drop)?;
     batch.exceeded().and_then(|()| batch.charge()).map_err(drop)
 }
 
@@ -99,7 +99,7 @@ fn charged_at_once(
                 clock.0.fetch_add(*pause, Ordering::SeqCst);
                 let shared = Shared { store, namespace, clock };
                 let Ok(mut batch) =
-                    LimitBatch::open(shared, limits.iter().map(|limit| (limit, None)), source(1), 1, now)
+                    LimitBatch::open(shared, limits.iter().map(|limit| (limit, None, 1)), source(1), now)
                 else {
                     continue;
                 };
@@ -168,7 +168,7 @@ proptest! {
         for (caller, pause) in callers {
             clock.0.fetch_add(pause, Ordering::SeqCst);
             let now = clock.moment();
-            let mut batch = LimitBatch::open(shared, [&limit].into_iter().map(|limit| (limit, None)), source(caller), 1, now).unwrap();
+            let mut batch = LimitBatch::open(shared, [&limit].into_iter().map(|limit| (limit, None, 1)), source(caller), now).unwrap();
             if batch.exceeded().and_then(|()| batch.charge()).is_ok() {
                 passed.entry(caller).or_default().push(now.as_nanos());
             }
@@ -219,7 +219,7 @@ fn does_not_charge_other_limits_if_one_denies() {
         call(shared, &[&wide, &narrow], source(1), clock.moment()).unwrap_err();
     }
     let left =
-        LimitBatch::open(shared, [&wide].into_iter().map(|limit| (limit, None)), source(1), 1, clock.moment()).unwrap();
+        LimitBatch::open(shared, [&wide].into_iter().map(|limit| (limit, None, 1)), source(1), clock.moment()).unwrap();
     assert_eq!(left.statuses().map(|(_, standing)| standing.remaining).collect::<Vec<_>>(), [2]);
 }
 
@@ -230,16 +230,16 @@ fn refunds_charged_limits_if_a_later_one_denies() {
     let (wide, narrow) = (limit("wide", 3), limit("narrow", 1));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
     let mut first =
-        LimitBatch::open(shared, [&wide, &narrow].into_iter().map(|limit| (limit, None)), source(1), 1, clock.moment())
+        LimitBatch::open(shared, [&wide, &narrow].into_iter().map(|limit| (limit, None, 1)), source(1), clock.moment())
             .unwrap();
     let mut second =
-        LimitBatch::open(shared, [&wide, &narrow].into_iter().map(|limit| (limit, None)), source(1), 1, clock.moment())
+        LimitBatch::open(shared, [&wide, &narrow].into_iter().map(|limit| (limit, None, 1)), source(1), clock.moment())
             .unwrap();
     assert_eq!((first.exceeded(), second.exceeded()), (Ok(()), Ok(())));
     assert_eq!(first.charge(), Ok(()));
     assert_eq!(second.charge(), Err(Refused::Limit("narrow")));
     let left =
-        LimitBatch::open(shared, [&wide].into_iter().map(|limit| (limit, None)), source(1), 1, clock.moment()).unwrap();
+        LimitBatch::open(shared, [&wide].into_iter().map(|limit| (limit, None, 1)), source(1), clock.moment()).unwrap();
     assert_eq!(left.statuses().map(|(_, standing)| standing.remaining).collect::<Vec<_>>(), [2]);
 }
 
@@ -282,7 +282,7 @@ fn limits_in_one_value_are_charged_and_refunded_together() {
     let (wide, narrow) = (own_limit("wide", 3), own_limit("narrow", 1));
     let shared = Shared { store: &store, namespace: &namespace, clock: &clock };
     let open = || {
-        LimitBatch::open(shared, [&wide, &narrow].into_iter().map(|limit| (limit, None)), source(1), 1, clock.moment())
+        LimitBatch::open(shared, [&wide, &narrow].into_iter().map(|limit| (limit, None, 1)), source(1), clock.moment())
             .unwrap()
     };
     let (mut first, mut second) = (open(), open());
@@ -364,7 +364,7 @@ fn waits_at_most_one_refill_after_a_clock_step_back() {
     clock.0.store(START + INTERVAL, Ordering::SeqCst);
     call(shared, &[&limit], source(1), clock.moment()).unwrap();
     clock.0.store(START + 4 * INTERVAL, Ordering::SeqCst);
-    let left = LimitBatch::open(shared, [&limit].into_iter().map(|limit| (limit, None)), source(1), 1, clock.moment())
+    let left = LimitBatch::open(shared, [&limit].into_iter().map(|limit| (limit, None, 1)), source(1), clock.moment())
         .unwrap();
     assert_eq!(left.statuses().next().unwrap().1, LimitStatus { remaining: 3, more_in: 0 });
 }

@@ -173,8 +173,9 @@ impl Reason {
             }
             Self::ToolChanged => "Do not use the tool until the operator has reviewed its new definition.",
             Self::RateLimited => {
-                "Wait for `Retry-After`, then retry with back-off and jitter. Spread requests over time, and follow \
-                 `RateLimit` before the limit is exhausted."
+                "Wait for `Retry-After`, then retry with back-off and jitter. Without `Retry-After`, the request counts as more than the \
+                 limit ever allows: divide it, for example into several subscriptions. Spread requests over time, and follow `RateLimit` \
+                 before the limit is exhausted."
             }
             Self::SignatureReplayed => {
                 "Sign every attempt again, with a new random `nonce`. If you never received the first response, \
