@@ -4,16 +4,20 @@
 //! a query, a fragment or a URI without `//` is only compared as a whole.
 
 use super::Operation;
-use crate::allowlist::{Remark, Table, Template};
+use crate::allowlist::{Kind, Remark, Table, Template};
 use crate::document::FormatSuffixes;
 use crate::request::CanonicalPath;
 
 /// The schemes whose URIs have a host, which a variable must not take.
 const WITH_HOST: [&str; 8] = ["file", "ftp", "http", "https", "sftp", "ssh", "ws", "wss"];
 
-/// What variables of a server's template are replaced with, to find the policy's template that matches such URIs: a value for each kind of
-/// variable.
-const VALUES: [&str; 3] = ["x", "0", "00000000-0000-0000-0000-000000000000"];
+/// A value of most kinds of variables.
+const WORD: &str = "x";
+const INT: &str = "0";
+const UUID: &str = "00000000-0000-0000-0000-000000000000";
+
+/// What all variables of a server's template are replaced with, to find the policy's template that matches such URIs.
+const VALUES: [&str; 3] = [WORD, INT, UUID];
 
 /// A URI or a template of URIs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -120,6 +124,8 @@ pub(crate) struct Resources {
     exact: Vec<(Box<str>, u32)>,
     /// The templates, by the beginning of their URIs.
     roots: Vec<(Box<str>, Table)>,
+    /// Values for the variables of each template that needs different ones, without repetitions.
+    mixed: Vec<Vec<&'static str>>,
 }
 
 /// The lookup of resources, without the operations that it finds.
@@ -127,6 +133,7 @@ pub(crate) struct Resources {
 pub(crate) struct Lookup {
     exact: Vec<(Box<str>, u32)>,
     roots: Vec<(Box<str>, Table)>,
+    mixed: Vec<Vec<&'static str>>,
     /// Remarks about templates that are allowed and may be a mistake.
     pub(crate) warnings: Vec<Remark>,
     /// Templates that conflict with others.
@@ -141,10 +148,13 @@ impl Lookup {
         for (position, template) in templates {
             match template {
                 UriTemplate::Exact(uri) => lookup.exact.push((uri.clone(), *position)),
-                UriTemplate::Path { root, path } => match roots.iter_mut().find(|(own, _)| *own == &**root) {
-                    Some((_, paths)) => paths.push((*position, path)),
-                    None => roots.push((&**root, vec![(*position, path)])),
-                },
+                UriTemplate::Path { root, path } => {
+                    lookup.add_values(path);
+                    match roots.iter_mut().find(|(own, _)| *own == &**root) {
+                        Some((_, paths)) => paths.push((*position, path)),
+                        None => roots.push((&**root, vec![(*position, path)])),
+                    }
+                }
             }
         }
         for (root, paths) in roots {
@@ -158,12 +168,30 @@ impl Lookup {
         }
         lookup
     }
+
+    /// Adds values for the variables of a template, unless one value is enough for all of them.
+    fn add_values(&mut self, path: &Template) {
+        let values: Vec<_> = path.variables().iter().map(|variable| value_of(variable.kind)).collect();
+        let is_mixed = values.iter().any(|value| Some(value) != values.first());
+        if is_mixed && !self.mixed.contains(&values) {
+            self.mixed.push(values);
+        }
+    }
+}
+
+/// Returns a value that a variable matches.
+fn value_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Int => INT,
+        Kind::Uuid => UUID,
+        Kind::Rest | Kind::Slug | Kind::Text | Kind::Unreserved => WORD,
+    }
 }
 
 impl Resources {
     /// Combines the resources with their lookup.
     pub(crate) fn new(list: Vec<Operation>, lookup: Lookup) -> Self {
-        Self { list, exact: lookup.exact, roots: lookup.roots }
+        Self { list, exact: lookup.exact, roots: lookup.roots, mixed: lookup.mixed }
     }
 
     /// Iterates over the resources.
@@ -188,15 +216,23 @@ impl Resources {
     /// Returns the resource to which a template of the server (RFC 6570) belongs. Its variables may differ from those of the policy.
     pub(crate) fn of_template(&self, template: &str) -> Option<&Operation> {
         let same = self.list.iter().find(|resource| *resource.name == *template);
-        same.or_else(|| {
-            VALUES.iter().find_map(|value| self.find(&filled(template, value)?).map(|(resource, _)| resource))
-        })
+        let resource = |uri: String| self.find(&uri).map(|(resource, _)| resource);
+        let alike = || VALUES.iter().find_map(|value| resource(filled(template, &mut std::iter::repeat(*value))?));
+        let by_kinds = || {
+            // The server's template must have as many variables.
+            self.mixed.iter().find_map(|values| {
+                let mut values = values.iter().copied();
+                let uri = filled(template, &mut values)?;
+                if values.next().is_some() { None } else { resource(uri) }
+            })
+        };
+        same.or_else(alike).or_else(by_kinds)
     }
 }
 
-/// Returns a template with each variable replaced by a value, or `None` for an expression that adds more to a URI than its value, such as
-/// `{?query}`.
-fn filled(template: &str, value: &str) -> Option<String> {
+/// Returns a template with each variable replaced by the next value, or `None` if there are too few, and for an expression that adds more to
+/// a URI than its value, such as `{?query}`.
+fn filled(template: &str, values: &mut dyn Iterator<Item = &'static str>) -> Option<String> {
     let mut parts = template.split('{');
     let mut uri = parts.next()?.to_owned();
     for part in parts {
@@ -204,7 +240,7 @@ fn filled(template: &str, value: &str) -> Option<String> {
         if !expression.starts_with(|first: char| first.is_ascii_alphanumeric() || matches!(first, '_' | '+')) {
             return None;
         }
-        uri.push_str(value);
+        uri.push_str(values.next()?);
         uri.push_str(after);
     }
     Some(uri)
