@@ -171,7 +171,9 @@ impl<H: Host> Gate<H> {
                 operation.place,
                 operation.name.escape_debug()
             ),
-            // The list does not contain the tool in any case.
+            // The list does not contain the tool in any case. A store that fails also fails when the flag is read, so requests for the tool
+            // are denied. Otherwise other workers wrote the opposite value before each attempt: the server lists different definitions at
+            // once, and the last list decides in any case. The next list that has the definition tries again.
             Err(error) => log::error!("cannot tell other workers that a tool has changed: {error}"),
         }
     }
