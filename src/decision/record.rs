@@ -210,9 +210,13 @@ struct RpcRecord<'r> {
     /// The name of the tool, even if it is not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     tool: Option<Cow<'r, str>>,
-    /// The URI of the resource, even if it is not listed.
+    /// The URI of the resource, even if it is not listed. Of the resources of a subscription, it is the first that is not listed, or else the
+    /// first.
     #[serde(skip_serializing_if = "Option::is_none")]
     uri: Option<Cow<'r, str>>,
+    /// The number of resources that a subscription names, if there are several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    uris: Option<u64>,
     /// The name of the prompt, even if it is not listed.
     #[serde(skip_serializing_if = "Option::is_none")]
     prompt: Option<Cow<'r, str>>,

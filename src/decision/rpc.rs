@@ -12,8 +12,10 @@ pub(crate) struct RpcFacts<'a> {
     pub(crate) id: Option<Box<str>>,
     /// The method. `None` if there is no message with a method.
     pub(crate) method: Option<Box<str>>,
-    /// What the message names, even if it is not listed.
+    /// What the message names, even if it is not listed. Of several resources, one.
     pub(crate) named: Option<(OperationKind, Box<str>)>,
+    /// The number of resources that a subscription names.
+    pub(crate) resources: usize,
     /// The revision that the message asks for and that the endpoint does not list.
     pub(crate) unlisted_revision: Option<Box<str>>,
     /// The operations that the message uses, each once, with how often it uses them.

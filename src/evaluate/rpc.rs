@@ -140,6 +140,12 @@ impl<'a> Evaluation<'a, '_> {
             return rpc.find(None, &request);
         }
         known.named = named(&request).map_err(RpcFault::reason)?;
+        if request.method == "subscriptions/listen"
+            && let Some((uri, resources)) = rpc.subscribed(&request)
+        {
+            known.named = Some((OperationKind::Resource, uri.as_ref().into()));
+            known.resources = resources;
+        }
         let sent = McpHeaders::read(headers).map_err(RpcFault::reason)?;
         let revision = revision::of_request(&sent, &request, &rpc.revisions).map_err(|fault| {
             if fault == RpcFault::Revision {
@@ -242,7 +248,7 @@ fn least<'a>(rpc: &'a Rpc, caller: &Caller<'a>) -> Option<&'a Operation> {
     least.or_else(|| rpc.operations().min_by_key(|operation| operation.effect))
 }
 
-/// Returns what a message of MCP names, for records.
+/// Returns what a message of MCP names, for records. A subscription may name several resources and is not read here.
 fn named(request: &RpcRequest<'_>) -> Result<Option<(OperationKind, Box<str>)>, RpcFault> {
     let (kind, parameter) = match &*request.method {
         "tools/call" => (OperationKind::Tool, "name"),

@@ -453,6 +453,37 @@ fn records_show_ids_as_json() {
 }
 
 #[test]
+fn records_show_a_resource_of_a_subscription_and_how_many_it_names() {
+    let worker = worker();
+    let long = format!("urn:{}", "a b ".repeat(100));
+    for (uris, uri, count) in [
+        (&["urn:a"][..], json!("urn:a"), Value::Null),
+        (&["urn:a", "notes://acme"], json!("urn:a"), json!(2)),
+        (&["urn:a", "notes://acme", "urn:x", "urn:y"], json!("urn:x"), json!(4)),
+        (&["urn:a"; 70], json!("urn:a"), json!(70)),
+        (&[&*long], Value::Null, Value::Null),
+        (&[], Value::Null, Value::Null),
+    ] {
+        let record = decided(&worker, "POST", &STATELESS, &listen(uris), |decision| decision.record().to_json());
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        let rpc = &record["rpc"];
+        assert_eq!((&rpc["method"], &rpc["uris"]), (&json!("subscriptions/listen"), &count), "{record}");
+        if uris == [&*long] {
+            assert!(rpc["uri"].as_str().unwrap().starts_with("[404 bytes, sha256 "), "{record}");
+        } else {
+            assert_eq!(rpc["uri"], uri, "{record}");
+        }
+    }
+    // An ambiguous name is the reason, and nothing is shown.
+    let body = listen(&["urn:a"]).replace("resourceSubscriptions", "ResourceSubscriptions");
+    let (denied, named) = decided(&worker, "POST", &STATELESS, &body, |decision| {
+        let known = decision.facts().rpc.as_deref().unwrap();
+        (matches!(decision, Decision::Deny(deny) if deny.reason() == Reason::JsonAmbiguous), known.named.is_some())
+    });
+    assert_eq!((denied, named), (true, false));
+}
+
+#[test]
 fn explains_the_message_and_what_it_uses() {
     let worker = worker();
     let credential = credential();

@@ -65,6 +65,7 @@ mod tests {
                 "tools/call pay, id 7, session 9f86",
             ),
             (json!({ "method": "resources/read", "uri": "file:///a", "id": "x" }), "resources/read file:///a, id x"),
+            (json!({ "method": "subscriptions/listen", "uri": "a:b", "uris": 3 }), "subscriptions/listen a:b, uris 3"),
             (json!({ "method": "prompts/get", "prompt": "p" }), "prompts/get p"),
             (json!({ "id": null, "later": [1] }), "id null, later [1]"),
             (json!({ "method": 1, "tool": {} }), "1 {}"),

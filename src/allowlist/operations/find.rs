@@ -104,6 +104,18 @@ impl Rpc {
         }
         Ok(if found.is_empty() { Requested::Lifecycle } else { Requested::Operations(found) })
     }
+
+    /// Returns what a record shows of a `subscriptions/listen`: the first of its resources that is not listed, or else the first, and the number
+    /// of its resources. Returns `None` if it names none.
+    pub(crate) fn subscribed<'t>(&self, request: &RpcRequest<'t>) -> Option<(Cow<'t, str>, usize)> {
+        // Another spelling of a name is rejected when the operations are looked up.
+        let filter = request.param("notifications").ok().flatten()?;
+        let resources = filter.member("resourceSubscriptions").ok().flatten()?;
+        // No more of them are looked up in any case.
+        let uris = || resources.items().take(MOST_SUBSCRIPTIONS + 1).filter_map(Json::string);
+        let unlisted = uris().find(|uri| self.resources.find(uri).is_none());
+        Some((unlisted.or_else(|| uris().next())?, resources.items().count()))
+    }
 }
 
 /// Finds the tool or prompt in `params.name`.

@@ -140,6 +140,7 @@ fn message<'r>(rpc: &'r RpcFacts<'_>, facts: &Facts<'_>) -> Option<Box<RpcRecord
         method: rpc.method.as_deref().map(text),
         tool: named(OperationKind::Tool),
         uri: named(OperationKind::Resource),
+        uris: Some(rpc.resources as u64).filter(|resources| *resources > 1),
         prompt: named(OperationKind::Prompt),
         id: rpc.id.as_deref().map(shown_id),
         session: session(facts),
