@@ -78,7 +78,7 @@ codes! {
     BodyNeverComes "body_never_comes" Error
         "The policy holds requests until their body is checked, and this gateway never delivers the body of a held request."
     BufferTooSmall "buffer_too_small" Warning
-        "The listener buffers less than the policy's `max_body` or `max_json`: the gateway rejects larger bodies with 413."
+        "The listener buffers less than the policy's `max_body` or `max_json`, and the gateway rejects larger bodies with 413; or less than its `max_answer`, and the filter sets larger answers than the gateway should buffer."
     CapabilityMissing "capability_missing" Error
         "A callback or host function that the filter needs is not allowed. Without its callbacks, the gateway never calls the gate."
     CapabilitiesUnrestricted "capabilities_unrestricted" Warning

@@ -25,6 +25,8 @@ pub(super) struct Facts {
     pub(super) fetched: BTreeSet<FetchedHost>,
     /// The size limit of the bodies for which requests are held, in bytes; `None` if no request is held.
     pub(super) body: Option<u64>,
+    /// The size limit of the answers that are filtered, in bytes; `None` if none is.
+    pub(super) answer: Option<u64>,
     /// Whether the policy filters the lists in answers of MCP servers.
     pub(super) filters_answers: bool,
     /// The SPIFFE trust domains whose certificates the policy accepts; `None` if certificates identify nobody.
@@ -58,6 +60,7 @@ impl Facts {
             secrets: loaded.secrets.clone(),
             fetched: loaded.policy.fetched_hosts(),
             body: loaded.policy.largest_held_body(),
+            answer: loaded.policy.largest_filtered_answer(),
             filters_answers: callgate_kit::capabilities::filters_answers(document),
             certificates: document.get("tls").map(|tls| {
                 let domains = tls.get("trust_domains").and_then(Value::as_array).into_iter().flatten();

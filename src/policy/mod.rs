@@ -298,6 +298,12 @@ impl Policy {
         signed.max(self.endpoints.largest_json())
     }
 
+    /// Returns the maximum size of an answer of an MCP server that is filtered, or `None` if none is.
+    #[must_use]
+    pub fn largest_filtered_answer(&self) -> Option<u64> {
+        self.endpoints.largest_answer()
+    }
+
     /// Reports whether requests are held and the gateway has timers to end such a hold.
     #[must_use]
     pub fn times_out_held_bodies(&self) -> bool {
