@@ -39,8 +39,9 @@ pub struct Rpc {
     /// Which tools, resources and prompts a client sees in the server's lists. Only for `mcp`. Default: `reachable`.
     #[serde(default)]
     pub list: Option<RpcList>,
-    /// The maximum size of an answer, or of an event in an event stream, whose lists are filtered, from `1KiB` to `768KiB`. The client
-    /// gets an error instead of a larger one. Only for `mcp`. Default: `256KiB`.
+    /// The maximum size of a JSON answer, or of an event in an event stream, from `1KiB` to `768KiB`. It applies to every answer of the
+    /// endpoint, also to results of tools, resources and prompts, unless `list` is `unfiltered`. The client gets an error instead of a larger
+    /// one, although the server has executed the request. Only for `mcp`. Default: `256KiB`.
     #[serde(default)]
     pub max_answer: Option<Size>,
     /// The names of the limits that apply to each request which names no operation, in addition to those of the endpoint: lifecycle and
