@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use reqwest::header::{HOST, HeaderMap, HeaderValue};
-use rmcp::model::{ProgressNotificationParam, ProtocolVersion};
+use rmcp::model::{ClientRequest, PingRequest, ProgressNotificationParam, ProtocolVersion};
 use rmcp::service::{ClientInitializeError, NotificationContext, RunningService};
 use rmcp::transport::StreamableHttpClientTransport;
 use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
@@ -23,29 +23,54 @@ const SERVER: &str = "payments.example.com";
 const CHANGED: &str = "notifications/resources/list_changed";
 /// A step that takes longer got no answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// The tool that reports its progress, and how many notifications it sends.
+const REPORTING: (&str, usize) = ("create_payment", 2);
+/// Progress that takes longer than this after the result of its tool is lost.
+const PROGRESS_PATIENCE: Duration = Duration::from_secs(5);
 
 type Session = RunningService<RoleClient, Hearing>;
 
 /// What arrived in the session apart from responses.
 #[derive(Clone, Default)]
 struct Hearing {
-    progress: Arc<Mutex<Vec<String>>>,
+    /// The progress and the message of each notification.
+    progress: Arc<Mutex<Vec<(f64, String)>>>,
     progressed: Arc<Notify>,
     changed: Arc<Notify>,
 }
 
 impl Hearing {
-    /// Returns the progress since the last call.
+    /// Waits until this many notifications of progress have arrived.
+    ///
+    /// The SDK handles each notification in a separate task. It starts these tasks in the order of the messages, but the result of a request
+    /// does not wait for them. So a user may get the result first, and the progress in any order.
+    async fn await_progress(&self, count: usize) {
+        let arrived = async {
+            loop {
+                // Created before the check, to miss no notification between the two.
+                let progressed = self.progressed.notified();
+                if self.progress.lock().unwrap_or_else(PoisonError::into_inner).len() >= count {
+                    break;
+                }
+                progressed.await;
+            }
+        };
+        // The line of the step lacks what has not arrived by then.
+        let _ = timeout(PROGRESS_PATIENCE, arrived).await;
+    }
+
+    /// Returns the messages of the progress since the last request, in the order of the work.
     fn take_progress(&self) -> String {
         let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
-        progress.drain(..).map(|message| message + "; ").collect()
+        progress.sort_by(|(one, _), (other, _)| one.total_cmp(other));
+        progress.drain(..).map(|(_, message)| message + "; ").collect()
     }
 }
 
 impl ClientHandler for Hearing {
     async fn on_progress(&self, params: ProgressNotificationParam, _context: NotificationContext<RoleClient>) {
         let message = params.message.map(|message| message.to_string()).unwrap_or_default();
-        self.progress.lock().unwrap_or_else(PoisonError::into_inner).push(message);
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner).push((params.progress, message));
         self.progressed.notify_waiters();
     }
 
@@ -155,7 +180,14 @@ async fn perform(session: &Session, hearing: &Hearing, step: &str) -> Result<Str
         ("list", "resources") => names(&json!(session.list_resources(None).await?), "resources"),
         ("list", "templates") => names(&json!(session.list_resource_templates(None).await?), "resourceTemplates"),
         ("list", "prompts") => names(&json!(session.list_prompts(None).await?), "prompts"),
-        ("call", _) => result(&json!(session.call_tool(model(named())?).await?)),
+        ("call", _) => {
+            let answer = json!(session.call_tool(model(named())?).await?);
+            let (reporting, count) = REPORTING;
+            if name == reporting {
+                hearing.await_progress(count).await;
+            }
+            result(&answer)
+        }
         ("read", uri) => contents(&json!(session.read_resource(model(json!({ "uri": uri }))?).await?)),
         ("prompt", _) => messages(&json!(session.get_prompt(model(named())?).await?)),
         ("cancel", _) => {
@@ -169,6 +201,11 @@ async fn perform(session: &Session, hearing: &Hearing, step: &str) -> Result<Str
             // The other clients show no progress in this step.
             hearing.take_progress();
             shown.to_owned()
+        }
+        // The SDK has no method for it, and reads the empty result as whatever type of result has no required member.
+        ("ping", _) => {
+            session.send_request(ClientRequest::PingRequest(PingRequest::default())).await?;
+            "{}".to_owned()
         }
         ("await", CHANGED) => {
             hearing.changed.notified().await;

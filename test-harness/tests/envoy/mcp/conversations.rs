@@ -11,6 +11,9 @@ const GET: &str = r#"call get_payment {"tenant":"acme","payment":"p-1"}"#;
 const PAY: &str = r#"call create_payment {"tenant":"acme","payee":"Paper Ltd","amount":10}"#;
 const REFUND: &str = r#"call refund_payment {"tenant":"acme","payment":"p-1"}"#;
 const EXPORT: &str = "call export_ledger {}";
+/// A payment that the policy permits, and that the server does not have.
+const GET_MISSING: &str = r#"call get_payment {"tenant":"acme","payment":"p-0"}"#;
+const READ_MISSING: &str = "read payments://ledger/acme/p-0";
 
 const PAID: &str = r#"{"amount":120.5,"id":"…","payee":"Paper Ltd","status":"paid"}"#;
 const CREATED: &str = r#"checked; booked; {"amount":10.0,"id":"…","payee":"Paper Ltd","status":"open"}"#;
@@ -25,19 +28,50 @@ fn connection(client: Client, server: Server) -> (&'static str, bool) {
     }
 }
 
-/// Performs everything that an agent does with a server: what is permitted works, and what is denied shows its reason and leaves the
-/// session open.
+/// Returns what a client shows for a tool and a resource that the server itself fails to deliver. Each SDK words it differently, and none of
+/// it comes from the gate.
+fn failures(client: Client, server: Server) -> [String; 2] {
+    let (tool, resource) = match (server, connection(client, server)) {
+        (Server::Rust, (_, has_session)) => {
+            // Since 2026-07-28, a resource that is not found has the code of invalid parameters.
+            let code = if has_session { -32002 } else { -32602 };
+            ("there is no payment p-0", format!("error {code} there is no such payment"))
+        }
+        (Server::Python1, _) => {
+            let creating = "Error creating resource from template: ".repeat(2);
+            (
+                "Error executing tool get_payment: there is no payment p-0",
+                format!("error 0 {creating}there is no payment p-0"),
+            )
+        }
+        (Server::Python2 | Server::Waiting, _) => (
+            "Error executing tool get_payment: there is no payment p-0",
+            r#"error -32602 there is no payment p-0 {"uri":"payments://ledger/acme/p-0"}"#.to_owned(),
+        ),
+    };
+    [format!("failed {tool}"), resource]
+}
+
+/// Performs everything that an agent does with a server: what is permitted works or shows the error of the server, and what is denied shows
+/// its reason and leaves the session open.
 fn converses_with_every_client(server: Server) {
     let Some(guarded) = Guarded::start(server, |_| ()) else { return };
     for client in Client::ALL {
         let (revision, has_session) = connection(client, server);
         let mismatch = denied("binding_mismatch");
+        let [no_payment, no_receipt] = failures(client, server);
+        // 2026-07-28 has no such method.
+        let ping = if has_session { "{}".to_owned() } else { denied("operation_not_allowed") };
         let mut table = vec![
             ("list tools", "list_payments get_payment create_payment refund_payment".to_owned()),
+            ("list resources", "nothing".to_owned()),
             ("list templates", "receipt".to_owned()),
             ("list prompts", "reconcile".to_owned()),
             (GET, PAID.to_owned()),
+            (GET_MISSING, no_payment),
             ("read payments://ledger/acme/p-1", "p-1: 120.5 to Paper Ltd, paid".to_owned()),
+            (READ_MISSING, no_receipt),
+            ("ping", ping),
             (
                 r#"prompt reconcile {"tenant":"acme","month":"2026-11"}"#,
                 "Compare the payments of acme in 2026-11 with its bank statement, and list the differences.".to_owned(),
@@ -70,16 +104,7 @@ fn converses_with_every_client(server: Server) {
         let mut expected = vec![format!("connect: {revision}")];
         expected.extend(table.iter().map(labelled));
         expected.push("end".to_owned());
-        if client == Client::Rust {
-            // It handles each notification in a task: progress is shown in any order, before the end of its operation or later.
-            let without = |lines: Vec<String>| {
-                lines.into_iter().map(|line| line.replace("checked; ", "").replace("booked; ", "")).collect()
-            };
-            let (lines, expected): (Vec<_>, Vec<_>) = (without(lines), without(expected));
-            assert_eq!(lines, expected, "{client:?} with {server:?}");
-        } else {
-            assert_eq!(lines, expected, "{client:?} with {server:?}");
-        }
+        assert_eq!(lines, expected, "{client:?} with {server:?}");
         // The status is for the client alone: the gateway's own log says what happened.
         for reason in ["operation_not_allowed", "binding_mismatch", "rate_limited"] {
             let members = json!({ "agent": client.agent(), "decision": "deny", "reason": reason });
