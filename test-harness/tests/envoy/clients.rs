@@ -2,6 +2,7 @@
 //! trip with the information in the response.
 
 use std::collections::BTreeMap;
+use std::env;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::Command;
@@ -31,13 +32,21 @@ const BOUND_REQUESTS: Package<'_> = Package {
     file: "requests_oauth2client/__init__.py",
 };
 
-/// Returns a Python with this package. If it cannot be installed, prints a line and tests nothing.
+/// If this variable is `1`, a package that cannot be installed is a failure. Otherwise the tests that need it print a line and test nothing.
+const REQUIRE_PARTIES: &str = "CALLGATE_REQUIRE_PARTIES";
+
+/// Returns a Python with this package, or `None` if it cannot be installed.
+///
+/// # Panics
+/// If it cannot be installed and [`REQUIRE_PARTIES`] is set.
 pub(crate) fn python(package: Package<'_>) -> Option<PathBuf> {
     match package.install() {
         Ok(installed) => Some(installed.python),
         Err(error) => {
+            let is_required = env::var(REQUIRE_PARTIES).is_ok_and(|value| value == "1");
+            assert!(!is_required, "{REQUIRE_PARTIES} is set, and {} cannot be installed: {error:#}", package.name);
             // Bypasses the print macros, because the test runner shows their output only for failed tests.
-            let _ = writeln!(io::stderr(), "not tested: {} cannot be installed: {error:#}", package.name);
+            let _ = writeln!(io::stderr(), "not run: {} cannot be installed: {error:#}", package.name);
             None
         }
     }
