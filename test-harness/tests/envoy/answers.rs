@@ -6,8 +6,12 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use bytes::Bytes;
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
 use futures_util::stream;
 use http_body_util::{BodyExt as _, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
@@ -28,10 +32,15 @@ const HIDDEN: &str = "drop_everything";
 const LISTED: &str = "look_up";
 /// More than every limit of the policy and of the gateway.
 const HUGE: usize = 16 << 20;
+/// How long a response may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// How long the client waits for bytes that must not come.
+const SILENCE: Duration = Duration::from_millis(300);
 
 /// A response as the server sends it.
 struct Sent {
     name: &'static str,
+    status: &'static str,
     head: &'static str,
     /// The chunks of the body, or the whole body if its length is announced.
     chunks: Vec<Vec<u8>>,
@@ -79,9 +88,27 @@ fn pieces(bytes: &[u8], size: usize) -> Vec<Vec<u8>> {
 
 const JSON: &str = "content-type: application/json\r\n";
 const EVENTS: &str = "content-type: text/event-stream\r\n";
+const CODED_JSON: &str = "content-type: application/json\r\ncontent-encoding: gzip\r\n";
+const CODED_EVENTS: &str = "content-type: text/event-stream\r\ncontent-encoding: gzip\r\n";
+
+fn zipped(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+/// Returns what a client reads in a body if it decodes gzip even if no header names it, and even if it is not complete.
+fn read(body: &[u8]) -> String {
+    let mut decoded = Vec::new();
+    // What was decoded before an error remains.
+    let _ = GzDecoder::new(body).read_to_end(&mut decoded);
+    String::from_utf8_lossy(if decoded.is_empty() { body } else { &decoded }).into_owned()
+}
 
 fn answers() -> Vec<Sent> {
-    let sent = |name, head, chunks, ending, is_filtered| Sent { name, head, chunks, ending, is_filtered };
+    let sent =
+        |name, head, chunks, ending, is_filtered| Sent { name, status: "200 OK", head, chunks, ending, is_filtered };
+    let empty = |name, status, ending| Sent { status, ..sent(name, JSON, vec![both()], ending, false) };
     let comments = ": nothing\n\n".repeat(HUGE / 11);
     let many: Vec<u8> = (0..20_000).flat_map(|_| event(&both())).collect();
     vec![
@@ -108,13 +135,17 @@ fn answers() -> Vec<Sent> {
         sent("an event and trailers", EVENTS, vec![event(&both())], Ending::Trailers, true),
         // Over HTTP/1.1, Envoy drops trailers unless it is configured to forward them.
         sent("a list and trailers", JSON, vec![both()], Ending::Trailers, true),
-        sent(
-            "a coded list",
-            "content-type: application/json\r\ncontent-encoding: gzip\r\n",
-            vec![both()],
-            Ending::Length,
-            false,
-        ),
+        sent("a coded list", CODED_JSON, vec![zipped(&both())], Ending::Length, false),
+        sent("a coded list in chunks", CODED_JSON, pieces(&zipped(&both()), 7), Ending::LastChunk, false),
+        sent("a coded event", CODED_EVENTS, vec![zipped(&event(&both()))], Ending::LastChunk, false),
+        sent("a list with the header of a coding", CODED_JSON, vec![both()], Ending::Length, false),
+        sent("a coded list without the header", JSON, vec![zipped(&both())], Ending::Length, false),
+        sent("a coded event without the header", EVENTS, vec![zipped(&event(&both()))], Ending::LastChunk, false),
+        // These responses have no content (RFC 9110, sections 15.3.5 and 15.4.5), whatever follows their headers.
+        empty("204 and a list", "204 No Content", Ending::Length),
+        empty("204 and a list in a chunk", "204 No Content", Ending::LastChunk),
+        empty("304 and a list", "304 Not Modified", Ending::Length),
+        empty("304 and a list in a chunk", "304 Not Modified", Ending::LastChunk),
     ]
 }
 
@@ -153,7 +184,7 @@ fn answer(mut stream: TcpStream, answers: &[Sent]) -> std::io::Result<()> {
         Ending::Length => format!("content-length: {}\r\n", sent.chunks[0].len()),
         _ => "transfer-encoding: chunked\r\n".to_owned(),
     };
-    write!(stream, "HTTP/1.1 200 OK\r\n{}{framing}connection: close\r\n\r\n", sent.head)?;
+    write!(stream, "HTTP/1.1 {}\r\n{}{framing}connection: close\r\n\r\n", sent.status, sent.head)?;
     for chunk in &sent.chunks {
         if sent.ending == Ending::Length {
             stream.write_all(chunk)?;
@@ -192,9 +223,15 @@ fn ask(address: SocketAddr, number: usize, token: &str) -> String {
         .header("Accept", "application/json, text/event-stream")
         .header("MCP-Protocol-Version", "2025-11-25")
         .body(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
-    let mut connection = Connection::open(address).unwrap();
+    let stream = TcpStream::connect(address).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut connection = Connection::over(stream.try_clone().unwrap());
     connection.send(&request.to_bytes()).unwrap();
     let Ok(head) = connection.read_head() else { return String::new() };
+    if matches!(head.status, 204 | 304) {
+        // The connection stays open, and nothing should follow.
+        stream.set_read_timeout(Some(SILENCE)).unwrap();
+    }
     let mut body = Vec::new();
     while let Ok(part) = connection.read_part(&head) {
         body.extend_from_slice(&part);
@@ -202,7 +239,7 @@ fn ask(address: SocketAddr, number: usize, token: &str) -> String {
             break;
         }
     }
-    String::from_utf8_lossy(&body).into_owned()
+    read(&body)
 }
 
 #[test]
@@ -331,4 +368,71 @@ async fn lists_are_filtered_if_trailers_follow_them() {
     let unfinished = "the server's answer ended before its JSON-RPC message did";
     until("the filter has logged it", || gate.envoy.log().contains(unfinished));
     assert_eq!(gate.envoy.log().matches(unfinished).count(), 1, "{}", gate.envoy.log_tail());
+}
+
+/// Starts a server for HTTP/2 that sends a list after the status in `X-Status`.
+async fn serve_after_status() -> SocketAddr {
+    let listener = tokio::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // The gateway may close the connection first.
+            let server = http2::Builder::new(TokioExecutor::new());
+            tokio::spawn(server.serve_connection(TokioIo::new(stream), service_fn(answer_with_status)));
+        }
+    });
+    address
+}
+
+async fn answer_with_status(request: hyper::Request<Incoming>) -> Result<hyper::Response<Parts>, Infallible> {
+    let status = request.headers()["x-status"].to_str().unwrap().parse().unwrap();
+    request.into_body().collect().await.unwrap();
+    let frames: Vec<_> = pieces(&both(), 40).into_iter().map(|chunk| Ok(Frame::data(Bytes::from(chunk)))).collect();
+    let mut response = hyper::Response::new(StreamBody::new(stream::iter(frames)));
+    *response.status_mut() = status;
+    response.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+/// In HTTP/2, the frames of a body are part of the response whatever its status is, so the gateway may show them to the filter.
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_follows_a_status_without_content_over_http_2() {
+    let server = serve_after_status().await;
+    let changed = |bootstrap: &mut Bootstrap| bootstrap.set_upstream(server).unwrap();
+    let mut gate = Gate::start_with(&mcp_policy(), changed, &Options::default());
+    let authorization = format!("Bearer {}", token("items:read"));
+    for status in ["204", "304", "200"] {
+        let request = hyper::Request::post(format!("http://{HOST}/mcp"))
+            .header("x-status", status)
+            .header("authorization", &authorization)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2025-11-25")
+            .body(Full::<Bytes>::from(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#))
+            .unwrap();
+        let text = read(&shown(&gate, request).await);
+        assert!(!text.contains(HIDDEN), "{status}: {text}");
+        // The last one shows that the server sends the list.
+        assert_eq!(text.contains(LISTED), status == "200", "{status}: {text}");
+        assert!(gate.envoy.is_running(), "Envoy ended after {status}");
+    }
+}
+
+/// Returns everything that a client over HTTP/2 sees of a body, whether or not the gateway ends the stream properly.
+async fn shown(gate: &Gate, request: hyper::Request<Full<Bytes>>) -> Vec<u8> {
+    let stream = tokio::net::TcpStream::connect(gate.envoy.api().unwrap()).await.unwrap();
+    let (mut sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let mut seen = Vec::new();
+    if let Ok(response) = sender.send_request(request).await {
+        let mut body = response.into_body();
+        while let Some(Ok(frame)) = body.frame().await {
+            if let Some(data) = frame.data_ref() {
+                seen.extend_from_slice(data);
+            }
+        }
+    }
+    connection.abort();
+    seen
 }
