@@ -29,6 +29,7 @@ mod mtls;
 mod operating;
 mod outcomes;
 mod payments;
+mod pins;
 mod possession;
 mod records;
 mod revocation;
