@@ -12,7 +12,7 @@ use test_harness::compose::{self, Profile};
 use test_harness::conformance::{self, Least};
 use test_harness::demo::{self, Demo};
 use test_harness::envoy::{self, Adapter, Binary};
-use test_harness::mcp_conformance::{self, Gateway, Need, Remote, Tokens};
+use test_harness::mcp_conformance::{self, Gateway, Lists, Need, Remote, Tokens};
 use test_harness::wasmhost::HostProfile;
 use test_harness::{bench, container, fuzz_module, package, paths, portability, progress, soak, upstreams};
 
@@ -232,9 +232,7 @@ impl McpConformance {
             write_json(file, &report)?;
         }
         if let Some(folder) = &self.examples {
-            let examples = mcp_conformance::examples(folder, &gateway)?;
-            println!("{} example requests, {} example responses", examples.sent, examples.answered);
-            ensure!(examples.changed.is_empty(), "changed or denied:\n{}", examples.changed.join("\n"));
+            self.send_examples(folder, &gateway)?;
         }
         if self.url.is_some() {
             ensure!(report.meets_every_must(), "the gateway does not meet every requirement of the level MUST");
@@ -242,6 +240,19 @@ impl McpConformance {
         }
         mcp_conformance::judge(&report)?;
         if self.only.is_some() { Ok(()) } else { mcp_conformance::compare_results(&report, self.write) }
+    }
+
+    /// Sends the published example messages, through Callgate also with filtered lists. Which entries another gateway allows is not known.
+    fn send_examples(&self, folder: &Path, gateway: &Gateway) -> anyhow::Result<()> {
+        for lists in [Lists::Unfiltered, Lists::Filtered] {
+            if lists == Lists::Filtered && self.url.is_some() {
+                continue;
+            }
+            let examples = mcp_conformance::examples(folder, gateway, lists)?;
+            println!("{lists:?} lists: {} example requests, {} example responses", examples.sent, examples.answered);
+            ensure!(examples.changed.is_empty(), "changed or denied:\n{}", examples.changed.join("\n"));
+        }
+        Ok(())
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use test_harness::mcp_conformance::{self, Gateway, Need, Outcome, Report};
+use test_harness::mcp_conformance::{self, Examples, Gateway, Lists, Need, Outcome, Report};
 use test_harness::paths;
 
 /// Returns a gateway that does nothing, with which every scenario runs.
@@ -40,22 +40,35 @@ fn callgate_meets_the_requirements_on_mcp_gateways() {
     mcp_conformance::compare_results(&report, false).unwrap();
 }
 
+/// Checks that all the messages were found.
+fn assert_complete(examples: &Examples) {
+    assert!(examples.sent >= 35 && examples.answered >= 94 && examples.shared >= 6, "{examples:?}");
+    assert!(examples.unused.is_empty(), "{:#?}", examples.unused);
+}
+
+/// With filtered lists, each answer of a server passes the filter of answers. It may only make the lists private.
 #[test]
 #[ignore = "run by .ci/run: it takes other programs, or long"]
 fn callgate_passes_published_example_messages_unchanged() {
     let Some(folder) = examples() else { return };
-    let examples = mcp_conformance::examples(&folder, &Gateway::Callgate).unwrap();
-    assert!(examples.changed.is_empty(), "{:#?}", examples.changed);
+    for lists in [Lists::Unfiltered, Lists::Filtered] {
+        let examples = mcp_conformance::examples(&folder, &Gateway::Callgate, lists).unwrap();
+        assert_complete(&examples);
+        assert!(examples.changed.is_empty(), "{lists:?}: {:#?}", examples.changed);
+    }
 }
 
 #[test]
 fn finds_the_messages_among_the_published_examples() {
     let Some(folder) = examples() else { return };
-    let examples = mcp_conformance::examples(&folder, &direct()).unwrap();
-    assert!(examples.sent >= 35 && examples.answered >= 94, "{examples:?}");
-    assert!(examples.unused.is_empty(), "{:#?}", examples.unused);
+    let examples = mcp_conformance::examples(&folder, &direct(), Lists::Unfiltered).unwrap();
+    assert_complete(&examples);
     assert!(examples.changed.is_empty(), "{:#?}", examples.changed);
-    let denied = mcp_conformance::examples(&folder, &Gateway::Closed).unwrap();
+    // Without a gateway, lists stay public.
+    let public = mcp_conformance::examples(&folder, &direct(), Lists::Filtered).unwrap();
+    assert_eq!(public.changed.len(), public.shared, "{:#?}", public.changed);
+    assert!(public.changed.iter().all(|change| change.starts_with("List")), "{:#?}", public.changed);
+    let denied = mcp_conformance::examples(&folder, &Gateway::Closed, Lists::Unfiltered).unwrap();
     assert_eq!(denied.changed.len(), denied.sent + denied.answered);
 }
 

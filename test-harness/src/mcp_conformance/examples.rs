@@ -2,6 +2,7 @@
 //! client. An example that is a part of a message, such as a content block, is sent in one. The messages are third-party data, which are
 //! not part of the repository.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
@@ -28,6 +29,9 @@ const REQUESTS: [(&str, &str); 10] = [
     ("SubscriptionsListen", "subscriptions/listen"),
 ];
 
+/// The members of results that are lists.
+const LISTS: [&str; 4] = ["prompts", "resourceTemplates", "resources", "tools"];
+
 /// The notifications on the stream of a subscription. The others belong to a request.
 const SUBSCRIBED: [&str; 5] = [
     "PromptListChangedNotification",
@@ -37,6 +41,15 @@ const SUBSCRIBED: [&str; 5] = [
     "ToolListChangedNotification",
 ];
 
+/// What a gateway does with the lists of the examples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lists {
+    /// It filters them. All their entries are allowed, so it may only change who shares a cached list, since that depends on the client.
+    Filtered,
+    /// It does not change them.
+    Unfiltered,
+}
+
 /// What became of the example messages.
 #[derive(Clone, Debug, Default)]
 pub struct Examples {
@@ -44,6 +57,8 @@ pub struct Examples {
     pub sent: usize,
     /// How many messages of servers were sent.
     pub answered: usize,
+    /// How many of those have a list that all clients share, and that a gateway makes private if it filters lists.
+    pub shared: usize,
     /// The examples that no message was found for.
     pub unused: Vec<String>,
     /// The messages that were denied or changed, each with what was seen.
@@ -66,14 +81,14 @@ enum Role {
     Answered { to: &'static str, answer: Answer, body: Vec<u8> },
 }
 
-/// Sends the example messages in a folder through a gateway that does not filter lists.
+/// Sends the example messages in a folder through a gateway.
 ///
 /// # Errors
 /// When a file cannot be read, or the gateway does not start.
-pub fn examples(folder: &Path, gateway: &Gateway) -> Result<Examples> {
+pub fn examples(folder: &Path, gateway: &Gateway, lists: Lists) -> Result<Examples> {
     let examples = load(folder)?;
     let messages: Vec<_> = examples.iter().map(|example| (example, role(example, &examples))).collect();
-    let suite = start(gateway, &allowed(&examples))?;
+    let suite = start(gateway, &allowed(&examples, lists))?;
     let mut found = Examples::default();
     for (example, role) in messages {
         let seen = match role {
@@ -87,7 +102,10 @@ pub fn examples(folder: &Path, gateway: &Gateway) -> Result<Examples> {
             }
             Some(Role::Answered { to, answer, body }) => {
                 found.answered += 1;
-                is_returned(&suite, request(&examples, to)?, answer, &body)?
+                let private = with_private_list(&body);
+                found.shared += usize::from(private.is_some());
+                let expected = private.filter(|_| lists == Lists::Filtered).unwrap_or(body);
+                is_returned(&suite, request(&examples, to)?, answer, &expected)?
             }
         };
         found.changed.extend(seen.map(|seen| format!("{}: {seen}", example.name)));
@@ -239,24 +257,54 @@ fn params_with(kind: &str, part: &Value) -> Option<Map<String, Value>> {
     Some(Map::from_iter([(name.to_owned(), value)]))
 }
 
-/// Returns what the examples need: every tool and prompt that they name.
-fn allowed(examples: &[Example]) -> Allowed {
+/// Returns what the examples need: every tool and prompt that they name, and for filtered lists all that they list.
+fn allowed(examples: &[Example], lists: Lists) -> Allowed {
     let named = |kinds: &[&str], pointers: &[&str]| {
         let messages = examples.iter().filter(|example| kinds.contains(&example.kind.as_str()));
         let names =
             messages.flat_map(|example| pointers.iter().filter_map(move |at| example.message.pointer(at)?.as_str()));
-        let mut names: Vec<_> = names.map(str::to_owned).collect();
-        names.sort();
-        names.dedup();
-        names
+        names.map(str::to_owned).collect::<Vec<_>>()
     };
+    let listed = |list: &str, kind: &str, place: &str| {
+        let all = examples.iter().filter(|_| lists == Lists::Filtered);
+        let items = all.flat_map(|example| {
+            let result = example.message.get("result").unwrap_or(&example.message);
+            let alone = (example.kind == kind).then_some(&example.message);
+            result.get(list).and_then(Value::as_array).into_iter().flatten().chain(alone)
+        });
+        items.filter_map(|item| item.get(place)?.as_str()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let all_of =
+        |used: Vec<String>, listed: Vec<String>| -> BTreeSet<String> { used.into_iter().chain(listed).collect() };
     let tools = named(&["CallToolRequest", "CallToolRequestParams"], &["/params/name", "/name"]);
+    let tools = all_of(tools, listed("tools", "Tool", "name"));
     let prompts = named(
         &["GetPromptRequest", "GetPromptRequestParams", "CompleteRequest", "CompleteRequestParams"],
         &["/params/name", "/name", "/params/ref/name", "/ref/name"],
     );
+    let prompts = all_of(prompts, listed("prompts", "Prompt", "name"));
+    // The examples list a template for all files.
+    let (resources, list) = match lists {
+        Lists::Filtered => ("file:///{path...}", "reachable"),
+        Lists::Unfiltered => ("file:///project/{path...}", "unfiltered"),
+    };
     let tools = tools.iter().map(|name| free_tool(name)).collect();
-    Allowed { tools, prompts, list: "unfiltered" }
+    Allowed { tools, prompts: prompts.into_iter().collect(), resources, list }
+}
+
+/// Returns an answer with a list that all clients share as one that they do not share, with the same bytes otherwise. Returns `None` for
+/// other answers.
+fn with_private_list(body: &[u8]) -> Option<Vec<u8>> {
+    let message: Value = serde_json::from_slice(body).ok()?;
+    let result = message.get("result")?;
+    let has_list = LISTS.iter().any(|list| result.get(list).is_some());
+    if !has_list || result.get("cacheScope")? != "public" {
+        return None;
+    }
+    let text = str::from_utf8(body).ok()?;
+    let (before, after) = text.rsplit_once("\"cacheScope\"")?;
+    // White space after the message does not belong to it.
+    Some([before, "\"cacheScope\"", &after.replacen("public", "private", 1)].concat().trim_end().as_bytes().to_vec())
 }
 
 /// Returns what became of a message of a client, if it did not reach the server byte for byte.
@@ -267,9 +315,9 @@ fn is_forwarded(suite: &Suite, body: &str) -> Result<Option<String>> {
     Ok((!is_same).then(|| exchange.seen()))
 }
 
-/// Returns what became of a message of a server, if it did not reach the client byte for byte.
-fn is_returned(suite: &Suite, request: &Value, answer: Answer, body: &[u8]) -> Result<Option<String>> {
+/// Returns what became of a message of a server, if the client did not get these bytes.
+fn is_returned(suite: &Suite, request: &Value, answer: Answer, expected: &[u8]) -> Result<Option<String>> {
     let exchange = suite.exchange(&suite.modern(request), always(answer))?;
-    let is_same = exchange.reached().is_some() && exchange.response.body == body;
+    let is_same = exchange.reached().is_some() && exchange.response.body == expected;
     Ok((!is_same).then(|| exchange.seen()))
 }

@@ -32,7 +32,7 @@ use std::time::Duration;
 use anyhow::{Result, ensure};
 
 pub use document::{compare_results, compare_scenarios};
-pub use examples::{Examples, examples};
+pub use examples::{Examples, Lists, examples};
 pub use report::{Outcome, Report, Row};
 pub use scenario::{Level, Need};
 pub use target::{Remote, Tokens};

@@ -166,6 +166,8 @@ impl Target {
 pub(super) struct Allowed {
     pub(super) tools: Vec<Value>,
     pub(super) prompts: Vec<String>,
+    /// The URI, or the template of URIs, of the resources.
+    pub(super) resources: &'static str,
     pub(super) list: &'static str,
 }
 
@@ -180,6 +182,7 @@ impl Allowed {
         Self {
             tools: vec![free_tool(TOOL), sql, free_tool(UNICODE_TOOL), scoped],
             prompts: vec![PROMPT.to_owned()],
+            resources: "file:///project/{path...}",
             list: "reachable",
         }
     }
@@ -202,7 +205,7 @@ pub(super) fn policy(allowed: &Allowed) -> Result<Value> {
         "client_responses": "allow",
         "list": allowed.list,
         "tools": allowed.tools,
-        "resources": [{ "uri": "file:///project/{path...}", "effect": "read", "scopes": "none" }],
+        "resources": [{ "uri": allowed.resources, "effect": "read", "scopes": "none" }],
         "prompts": prompts.collect::<Vec<_>>(),
     });
     let mut modern = rpc.clone();
