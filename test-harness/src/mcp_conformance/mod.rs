@@ -13,6 +13,7 @@ mod messages;
 mod operations;
 mod parameters;
 mod report;
+mod requirements;
 mod rpc;
 mod scenario;
 mod sections;
@@ -26,14 +27,15 @@ mod unchanged;
 mod upstream;
 mod versions;
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 
 pub use document::{compare_results, compare_scenarios};
 pub use examples::{Examples, Lists, examples};
 pub use report::{Outcome, Report, Row};
+pub use requirements::{Requirements, requirements};
 pub use scenario::{Level, Need};
 pub use target::{Remote, Tokens};
 
@@ -41,6 +43,8 @@ use scenario::Scenario;
 use suite::Suite;
 use target::{Allowed, Target};
 use upstream::{Answer, Upstream, always, succeeds};
+
+use crate::envoy::Envoy;
 
 /// Longer than the 15 s after which common gateways end a request by default.
 const SILENCE: Duration = Duration::from_secs(20);
@@ -118,6 +122,18 @@ pub fn run(gateway: &Gateway, only: Option<&str>) -> Result<Report> {
     ensure!(!chosen.is_empty(), "no scenario begins with `{only}`; expected an id, or a group: {groups}");
     let suite = start(gateway, &Allowed::standard())?;
     Ok(Report { rows: chosen.into_iter().map(|scenario| Row::of(scenario, &suite)).collect() })
+}
+
+/// Starts Callgate in an Envoy, for tests of the suite with a gateway that it did not start. The gateway ends with the Envoy.
+///
+/// # Errors
+/// When the gateway does not start.
+pub fn start_remote() -> Result<(Remote, Envoy)> {
+    // The suite listens there later. Another process may get the port in between; then its start fails.
+    let upstream = TcpListener::bind(("127.0.0.1", 0)).and_then(|listener| listener.local_addr());
+    let upstream = upstream.context("there is no free port")?;
+    let (target, envoy) = Target::callgate(&target::policy(&Allowed::standard())?, upstream)?;
+    Ok((target.as_remote(upstream), envoy))
 }
 
 /// Starts the server and, if it is Callgate, the gateway.

@@ -158,6 +158,13 @@ pub(super) const SCENARIOS: &[Scenario] = &[
         },
     ),
     must(
+        "parameters.not-ascii",
+        CUSTOM_HEADERS,
+        NEEDS,
+        "A header with bytes that are not ASCII is rejected with 400, even if they are those of the argument",
+        |suite| suite.rejects(&in_region(suite, "世界").add("Mcp-Param-Region", "世界"), MISMATCH),
+    ),
+    must(
         "parameters.unknown",
         CUSTOM_HEADERS,
         &[],

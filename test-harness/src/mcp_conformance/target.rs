@@ -137,6 +137,20 @@ impl Target {
         Ok((target, envoy))
     }
 
+    /// Describes Callgate as somebody describes another gateway, which forwards to this address.
+    pub(super) fn as_remote(&self, upstream: SocketAddr) -> Remote {
+        Remote {
+            url: format!("http://{}{}", self.address, self.path),
+            host: Some(self.host.clone()),
+            modern_path: self.modern_path.clone(),
+            resource: Some(self.resource.clone()),
+            origin: Some(self.origin.clone()),
+            tokens: self.tokens.clone(),
+            upstream,
+            without: self.lacks.clone(),
+        }
+    }
+
     fn callgate_at(address: SocketAddr, tokens: Tokens) -> Self {
         Self {
             address,
