@@ -202,7 +202,7 @@ async fn perform(session: &Session, hearing: &Hearing, step: &str) -> Result<Str
             hearing.take_progress();
             shown.to_owned()
         }
-        // The SDK has no method for it, and reads the empty result as whatever type of result has no required member.
+        // The SDK has no method for it, and reads the empty result as the first type of result without a required member.
         ("ping", _) => {
             session.send_request(ClientRequest::PingRequest(PingRequest::default())).await?;
             "{}".to_owned()
