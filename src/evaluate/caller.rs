@@ -66,7 +66,9 @@ impl<'a> Evaluation<'a, '_> {
         self.facts.scheme = credential.ok().map(|credential| credential.scheme).filter(|_| elsewhere.first.is_none());
         let verified = credential.map_err(Refusal::from).and_then(|credential| self.verify(credential.token));
         let verified = match verified {
-            Err(refusal) if refusal.awaits_keys => Err(self.await_keys(refusal)?),
+            Err(refusal) if refusal.awaits_keys => {
+                Err(self.await_keys(refusal, credential.map_or(&[][..], |credential| credential.token))?)
+            }
             other => {
                 // What was reserved for the wait is free again before the body is held.
                 if self.waited.as_ref().is_some_and(|wait| wait.needs != Needs::Revocations) {

@@ -120,7 +120,7 @@ pub enum DocumentEvent {
         /// The `kid`s of the keys that are no longer used.
         removed: Vec<String>,
     },
-    /// Keys of a fetched set are not used, because they cannot verify tokens or another issuer has them.
+    /// Keys of a fetched set are not used, because they cannot verify tokens of its issuers or another issuer has them.
     KeysDropped {
         /// The URL of the document.
         url: String,
@@ -154,6 +154,13 @@ pub enum DocumentEvent {
     RevocationsStale {
         /// Whether it stays in use.
         keeps: bool,
+    },
+    /// A new set has keys for other issuers that share it, and none for this one. Its earlier keys stay in use until they are too old.
+    KeysMissing {
+        /// The issuer's name in the policy.
+        issuer: String,
+        /// The URL of the document.
+        url: String,
     },
     /// The keys of an issuer are too old to be used.
     KeysExpired {
@@ -194,6 +201,10 @@ impl fmt::Display for DocumentEvent {
             Self::RevocationsStale { keeps: false } => f.write_str(
                 "the list of revoked credentials is older than `stale_after`; requests are denied until it can be fetched \
                  (`on_stale: deny`)",
+            ),
+            Self::KeysMissing { issuer, url } => write!(
+                f,
+                "no key of {url} fits issuer `{issuer}`; its earlier keys are used until they are older than `stale_for`"
             ),
             Self::KeysExpired { issuer } => {
                 write!(

@@ -4,14 +4,14 @@
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::asked::Asked;
 use super::document_work::{CallId, CallResult, DocumentCall, DocumentEvent, DocumentWork, Step};
 use super::keys::Needs;
 use super::lists::{LastList, ListResponse};
 use super::responses::{FetchFault, Read, read};
 use crate::fetch::{Attempt, Availability, Condition, Fetcher, Wanted};
-use crate::identity::crypto::KeyIdentity;
 use crate::identity::revocation::Entries;
-use crate::identity::token::{FetchedKeys, FetchedSet, IssuerId, KeyChange, TokenCache};
+use crate::identity::token::{FetchedKeys, FetchedSet, IssuerId, TokenCache};
 use crate::policy::{DocumentKind, FetchedDocument, Policy, Store};
 use crate::reason::Reason;
 use crate::state::{PolicyStore, Seal, SharedStore, StoreError, Zone};
@@ -20,11 +20,13 @@ use crate::text::time::Timestamp;
 
 /// The minimum time that a host gives to a call.
 const LEAST_TIMEOUT: Duration = Duration::from_millis(100);
+/// The minimum time between two reports that the store cannot be used. While requests wait, the timer fires every few milliseconds.
+const REPORT_PERIOD: Duration = Duration::from_secs(1);
 
 /// The documents of a policy, as one worker uses them.
 pub(super) struct Documents {
-    store: PolicyStore<Rc<dyn SharedStore>>,
-    keys: FetchedKeys,
+    pub(super) store: PolicyStore<Rc<dyn SharedStore>>,
+    pub(super) keys: FetchedKeys,
     /// In the order of the policy.
     pub(super) all: Vec<Document>,
 }
@@ -44,15 +46,20 @@ pub(super) struct Document {
     /// The condition of its request. Only requests for lists have one.
     pub(super) condition: Option<Condition>,
     /// The key set that this worker uses.
-    set: Option<FetchedSet>,
+    pub(super) set: Option<FetchedSet>,
+    /// The issuers that no key of the set fits, each with the time at which the last fetch started that found keys for it. Until those
+    /// are too old, the issuer keeps them.
+    pub(super) unserved: Vec<(IssuerId, Monotonic)>,
+    /// The requests that asked for newer keys and could not wait.
+    asked: Asked,
     /// The list of revoked credentials that this worker uses.
     pub(super) list: Option<Entries>,
     /// The last list that this worker fetched itself.
     pub(super) last: Option<LastList>,
     /// Whether the list is too old, and was reported as such.
     pub(super) is_stale: bool,
-    /// Whether issuers of other documents have some of its keys, which are not used then.
-    is_contested: bool,
+    /// When it was last reported that the store cannot be used.
+    reported: Option<Monotonic>,
     /// Whether the document was provided instead of fetched.
     pub(super) is_provided: bool,
 }
@@ -78,10 +85,12 @@ impl Documents {
             attempt: None,
             condition: None,
             set: None,
+            unserved: Vec::new(),
+            asked: Asked::default(),
             list: None,
             last: None,
             is_stale: false,
-            is_contested: false,
+            reported: None,
             is_provided: false,
         };
         Self {
@@ -107,7 +116,10 @@ impl Documents {
                 Ok(Some(attempt)) => attempt,
                 Ok(None) => continue,
                 Err(error) => {
-                    work.events.push(failed(document, error.to_string()));
+                    if own.reported.is_none_or(|last| now.since(last) >= REPORT_PERIOD) {
+                        own.reported = Some(now);
+                        work.events.push(failed(document, error.to_string()));
+                    }
                     continue;
                 }
             };
@@ -155,81 +167,21 @@ impl Documents {
         if own.is_provided {
             return Ok(());
         }
+        let used = own.fetcher.used();
         let looked = own.fetcher.look(&self.store, &document.source, now);
         if let DocumentKind::Revocations(rules) = &document.kind {
             return own.use_list(rules, &document.source, looked, now, events);
         }
         // Keys become too old even if the store cannot be used.
-        let is_too_old = own.fetcher.age(now).is_none_or(|age| age > document.source.stale_for);
-        if own.set.is_some() && is_too_old {
-            own.set = None;
-            own.fetcher.forget();
-            for id in &document.issuers {
-                let change = self.keys.remove(*id);
-                forget(cache, &self.keys, *id, &change);
-                events.push(DocumentEvent::KeysExpired { issuer: policy.issuers.name(*id).to_owned() });
-            }
-            self.apply_contested(policy, index, cache, events);
-        }
+        self.expire_keys(policy, index, cache, now, events);
         if let Some(bytes) = looked? {
-            // A worker published only what it had read itself. Anything else in the store is not used.
-            let set = FetchedSet::parse(&bytes).map_err(|_| StoreError)?;
-            self.use_set(policy, index, set, cache, events);
+            match FetchedSet::parse_published(&bytes) {
+                Ok(set) => self.use_set(policy, index, set, used, cache, events),
+                // A worker published only what it had read itself. The keys in use stay in use, and others are fetched.
+                Err(_) => self.lose_set(index),
+            }
         }
         Ok(())
-    }
-
-    /// Uses a key set from now on.
-    fn use_set(
-        &mut self,
-        policy: &Policy,
-        index: usize,
-        set: FetchedSet,
-        cache: &mut TokenCache,
-        events: &mut Vec<DocumentEvent>,
-    ) {
-        if let Some(own) = self.all.get_mut(index) {
-            own.set = Some(set);
-        }
-        self.apply(policy, index, cache, events);
-        self.apply_contested(policy, index, cache, events);
-    }
-
-    /// Gives the issuers of other documents the keys that they lost to this document's issuers, if those do not have them any more.
-    fn apply_contested(
-        &mut self,
-        policy: &Policy,
-        except: usize,
-        cache: &mut TokenCache,
-        events: &mut Vec<DocumentEvent>,
-    ) {
-        for index in 0..self.all.len() {
-            if index != except && self.all.get(index).is_some_and(|other| other.is_contested) {
-                self.apply(policy, index, cache, events);
-            }
-        }
-    }
-
-    /// Replaces the keys of all issuers that use a document by those of its set.
-    fn apply(&mut self, policy: &Policy, index: usize, cache: &mut TokenCache, events: &mut Vec<DocumentEvent>) {
-        let Self { all, keys, .. } = self;
-        let Some((document, own)) = policy.documents.get(index).zip(all.get_mut(index)) else { return };
-        let Some(set) = &own.set else { return };
-        let mut of_others = 0;
-        for id in &document.issuers {
-            let change = keys.replace(&policy.issuers, *id, set);
-            forget(cache, keys, *id, &change);
-            of_others += change.of_others;
-            let KeyChange { added, removed, .. } = change;
-            if !(added.is_empty() && removed.is_empty()) {
-                let issuer = policy.issuers.name(*id).to_owned();
-                events.push(DocumentEvent::KeysChanged { issuer, added, removed });
-            }
-        }
-        if of_others > 0 && !own.is_contested {
-            events.push(DocumentEvent::KeysDropped { url: document.source.target.url(), count: of_others });
-        }
-        own.is_contested = of_others > 0;
     }
 
     /// Processes the result of a call.
@@ -293,11 +245,7 @@ impl Documents {
             }
             Ok(Read::Set(set)) => {
                 own.attempt = None;
-                own.fetcher.publish(&self.store, source, id.attempt, &set.to_json(), None)?;
-                work.events.push(DocumentEvent::Fetched);
-                if set.dropped > 0 {
-                    work.events.push(DocumentEvent::KeysDropped { url: source.target.url(), count: set.dropped });
-                }
+                self.take_set(policy, id, set, now, &mut work.events)?;
                 self.look(policy, id.document, cache, now, &mut work.events)?;
             }
             Err(why) => {
@@ -309,13 +257,14 @@ impl Documents {
         Ok(work)
     }
 
-    /// Returns what a request can do whose token needs newer keys of this issuer.
+    /// Returns what a request can do whose token needs newer keys of this issuer. For a request that cannot wait, `token` is the token.
     pub(super) fn prospect(
         &mut self,
         policy: &Policy,
         id: IssuerId,
         reason: Reason,
         arrived: Monotonic,
+        token: Option<&[u8]>,
         now: Monotonic,
     ) -> Result<Prospect, StoreError> {
         let Some((index, document)) = position(policy, id) else { return Ok(Prospect::After(Duration::ZERO)) };
@@ -325,10 +274,16 @@ impl Documents {
         }
         if reason == Reason::KeysUnavailable {
             return Ok(match own.fetcher.availability(&document.source, now) {
-                Availability::Usable | Availability::Coming => Prospect::Coming,
+                // The set in use has no key for the issuer.
+                Availability::Usable => {
+                    let age = own.fetcher.age(now).unwrap_or_default();
+                    Prospect::After(document.source.refresh.saturating_sub(age))
+                }
+                Availability::Coming => Prospect::Coming,
                 Availability::After(wait) => Prospect::After(wait),
             });
         }
+        let arrived = token.map_or(arrived, |token| own.asked.first(token, now));
         Ok(match own.fetcher.want(&self.store, &document.source, arrived, now)? {
             Wanted::Current => Prospect::Current,
             Wanted::Coming => Prospect::Coming,
@@ -353,7 +308,7 @@ impl Documents {
         let Some((index, _)) = position(policy, id) else { return };
         let Some(own) = self.all.get_mut(index) else { return };
         own.is_provided = true;
-        self.use_set(policy, index, set, cache, &mut Vec::new());
+        self.use_set(policy, index, set, Monotonic::default(), cache, &mut Vec::new());
     }
 
     /// Returns the age of the oldest document in use, for the metrics.
@@ -365,7 +320,7 @@ impl Documents {
 }
 
 /// Returns the event of a fetch that failed.
-fn failed(document: &FetchedDocument, why: String) -> DocumentEvent {
+pub(super) fn failed(document: &FetchedDocument, why: String) -> DocumentEvent {
     let url = document.source.target.url();
     match document.kind {
         DocumentKind::KeySet | DocumentKind::Metadata { .. } => DocumentEvent::Failed { url, why },
@@ -373,14 +328,6 @@ fn failed(document: &FetchedDocument, why: String) -> DocumentEvent {
     }
 }
 
-fn position(policy: &Policy, id: IssuerId) -> Option<(usize, &FetchedDocument)> {
+pub(super) fn position(policy: &Policy, id: IssuerId) -> Option<(usize, &FetchedDocument)> {
     policy.documents.iter().enumerate().find(|(_, document)| document.issuers.contains(&id))
-}
-
-/// Forgets the verified tokens that were signed with keys that are no longer used.
-fn forget(cache: &mut TokenCache, keys: &FetchedKeys, id: IssuerId, change: &KeyChange) {
-    if change.has_removed || change.has_narrowed {
-        let is_gone = |key: Option<&KeyIdentity>| key.is_none_or(|key| !keys.contains(id, key));
-        cache.forget(|token| token.issuer_id() == id && (change.has_narrowed || is_gone(token.fetched_key())));
-    }
 }

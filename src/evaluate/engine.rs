@@ -25,9 +25,9 @@ use crate::identity::crypto::{VerifySignature, first, sha256};
 #[cfg(not(target_arch = "wasm32"))]
 use crate::identity::revocation::Builder;
 use crate::identity::revocation::Entries;
-#[cfg(not(target_arch = "wasm32"))]
-use crate::identity::token::FetchedSet;
 use crate::identity::token::TokenCache;
+#[cfg(not(target_arch = "wasm32"))]
+use crate::identity::token::{FetchedKeys, FetchedSet};
 #[cfg(any(test, target_arch = "wasm32", feature = "adapter"))]
 use crate::policy::Endpoint;
 use crate::policy::Policy;
@@ -309,6 +309,7 @@ impl Engine {
             return Err(format!("the policy contains the keys of `{issuer}`, so they cannot be replaced"));
         }
         let set = FetchedSet::parse(key_set).map_err(|fault| fault.to_string())?;
+        FetchedKeys::new().review(&self.policy.issuers, &[id], &set).map_err(|fault| fault.to_string())?;
         let provided = self.with_documents(|documents, cache, _| {
             documents.provide(&self.policy, id, set, cache);
             Ok(())

@@ -62,7 +62,7 @@ pub(super) struct KeyWait {
 
 impl Evaluation<'_, '_> {
     /// Decides what happens to a token that newer keys could verify. Ends the evaluation if the request waits for them.
-    pub(super) fn await_keys(&mut self, refusal: Refusal) -> Result<Refusal, Denied> {
+    pub(super) fn await_keys(&mut self, refusal: Refusal, token: &[u8]) -> Result<Refusal, Denied> {
         let Some(issuer) = refusal.issuer.filter(|_| refusal.awaits_keys) else { return Ok(refusal) };
         let Some(DocumentUse { all: documents, services }) = self.context.documents else {
             return Ok(self.unavailable(refusal, RETRY_AFTER));
@@ -73,11 +73,11 @@ impl Evaluation<'_, '_> {
         let holds = policy.features.fetching == Fetching::Held && !self.observing && self.context.trace.is_none();
         let needs = Needs::Keys(issuer);
         let timeout = needs.timeout(policy);
-        // A request that cannot wait was possibly sent before. A fetch that started lately answers it, because otherwise none would.
-        let earliest = if holds { now } else { now.minus(timeout) };
-        let arrived = waited.as_ref().map_or(earliest, |wait| wait.arrived);
+        let arrived = waited.as_ref().map_or(now, |wait| wait.arrived);
+        // A request that cannot wait is denied before any fetch. A fetch that started after an earlier request with the same token answers it.
+        let repeated = (!holds).then_some(token);
         let prospect = match documents.try_borrow_mut() {
-            Ok(mut documents) => documents.prospect(policy, issuer, refusal.reason, arrived, now),
+            Ok(mut documents) => documents.prospect(policy, issuer, refusal.reason, arrived, repeated, now),
             Err(_) => return Ok(Refusal { reason: Reason::HostError, ..refusal }),
         };
         match prospect {

@@ -23,6 +23,7 @@ use crate::request::incoming::Request;
 use crate::state::Shared;
 
 mod api_key;
+mod asked;
 mod authorize;
 mod awaited;
 mod body;
@@ -34,6 +35,7 @@ mod document_work;
 mod documents;
 mod engine;
 mod form;
+mod key_sets;
 mod keys;
 mod limits;
 mod lists;

@@ -348,6 +348,11 @@ impl Fetcher {
         self.ended
     }
 
+    /// Returns when the fetch of the document that this worker uses, or the last one that found the same content, started.
+    pub(crate) fn used(&self) -> Monotonic {
+        self.used
+    }
+
     /// Returns the age of the document that this worker uses.
     pub(crate) fn age(&self, now: Monotonic) -> Option<Duration> {
         (self.seen.number > 0).then(|| now.since(self.used))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::text::ascii::hexadecimal;
 
 /// The version of the layout of ledgers and published documents.
-const LAYOUT: u8 = 1;
+const LAYOUT: u8 = 2;
 /// The maximum size of a document as it is published, in bytes, unless its kind has another one.
 const USUAL_MOST: usize = 128 * 1024;
 /// The maximum wait after failed fetches, unless the kind of the document has another one.

@@ -191,6 +191,7 @@ impl<H: Host> Metrics<H> {
                 self.change(figures.revocations_ignored, i64::try_from(*ignored).unwrap_or(i64::MAX));
             }
             DocumentEvent::KeysChanged { .. }
+            | DocumentEvent::KeysMissing { .. }
             | DocumentEvent::KeysExpired { .. }
             | DocumentEvent::RevocationsStale { .. } => {}
         }

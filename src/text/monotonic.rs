@@ -25,12 +25,6 @@ impl Monotonic {
         Self(self.0.saturating_add(millis(span)))
     }
 
-    /// Returns the time before `span`, at least the clock's start.
-    #[must_use]
-    pub fn minus(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(millis(span)))
-    }
-
     /// Returns the time since an earlier point, or zero if that point is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {

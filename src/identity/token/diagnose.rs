@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::audience::{Audience, Audiences};
 use super::claim::{self, ClaimName};
 use super::delegation;
-use super::fetched::{FetchedKeys, KeySet};
+use super::fetched_keys::{FetchedKeys, KeySet};
 use super::header::{REFUSED_HEADER, URL_HEADER};
 use super::issuer::{Issuer, Issuers};
 use super::jws::{Jws, MAX_TOKEN_BYTES};

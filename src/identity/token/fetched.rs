@@ -1,16 +1,16 @@
-//! The keys of issuers whose key sets are fetched, as one worker uses them.
+//! Fetched documents: the key sets of issuers, and the metadata that names them. Which issuer uses which key of a set is decided in
+//! [`fetched_keys`](super::fetched_keys).
 
 use std::collections::BTreeSet;
 use std::fmt;
 
 use serde_json::{Map, Value, json};
 
-use super::issuer::{IssuerId, Issuers};
 use super::json::{self, Bounds};
 use super::jwks::{self, MAX_FETCHED_BYTES, MAX_FETCHED_KEYS};
-use super::keys::{Key, Keys};
 use super::tenant;
-use crate::identity::crypto::{Algorithm, KeyIdentity, KeyUse, PublicJwk};
+use crate::identity::crypto::{KeyIdentity, KeyUse, PublicJwk};
+use crate::text::monotonic::Monotonic;
 
 const MOST_DEPTH: u8 = 16;
 /// The maximum length of a `kid`, which appears in the log.
@@ -19,6 +19,8 @@ const MOST_KID: usize = 256;
 const MEMBERS: [&str; 9] = ["kty", "crv", "x", "y", "n", "e", "kid", "alg", "issuer"];
 /// The member that only SPIFFE bundles have (SPIFFE Trust Domain and Bundle, section 4.1).
 const BUNDLE: &str = "spiffe_sequence";
+/// The member of a published set that states since when the issuer has each key.
+const SINCE: &str = "since";
 
 /// Why a fetched document is not used.
 #[derive(Debug, PartialEq, Eq)]
@@ -33,6 +35,10 @@ pub(crate) enum DocumentFault {
     Keys(usize),
     /// None of its keys can be used.
     NoKey,
+    /// Its keys can be used, but by none of the issuers whose set it is.
+    NoFittingKey,
+    /// Other issuers of the policy have all keys that fit.
+    KeysOfOthers,
     /// `issuer` differs from the policy.
     Issuer(String),
     /// `jwks_uri` is not an absolute URL, or its host is not in the policy.
@@ -47,6 +53,10 @@ impl fmt::Display for DocumentFault {
             Self::Member(name) => write!(f, "it has no valid `{name}`"),
             Self::Keys(count) => write!(f, "it has {count} keys; at most {MAX_FETCHED_KEYS} are accepted"),
             Self::NoKey => f.write_str("none of its keys can be used"),
+            Self::NoFittingKey => {
+                f.write_str("none of its keys fits the issuer; compare them with its `algorithms` and `profile`")
+            }
+            Self::KeysOfOthers => f.write_str("another issuer of the policy has all keys that fit the issuer"),
             Self::Issuer(issuer) => {
                 write!(f, "its `issuer` is `{}`, which is not the issuer of the policy", issuer.escape_debug())
             }
@@ -60,18 +70,45 @@ impl fmt::Display for DocumentFault {
 /// Keys of a fetched set that can be used, in the form in which workers share them.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FetchedSet {
-    keys: Vec<Map<String, Value>>,
+    pub(super) keys: Vec<FetchedKey>,
     /// What the keys verify. Those of a SPIFFE bundle verify only JWT-SVIDs.
-    wanted: KeyUse,
+    pub(super) wanted: KeyUse,
     /// The number of keys that cannot be used.
     pub(crate) dropped: usize,
+}
+
+/// A key of a fetched set.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct FetchedKey {
+    pub(super) jwk: Map<String, Value>,
+    identity: KeyIdentity,
+    /// When the first of the fetches started that found the key, without one in between that did not. All workers share this clock, so
+    /// they agree which of two issuers had a key first. It restarts with the host, as does the store.
+    pub(super) since: Monotonic,
 }
 
 impl FetchedSet {
     /// Reads a fetched key set. Keys that cannot be used are dropped: a policy's author cannot correct them, and the other keys of
     /// the issuer must continue to work. The first of several keys with the same `kid` counts.
     pub(crate) fn parse(document: &[u8]) -> Result<Self, DocumentFault> {
-        let Value::Object(mut set) = parse(document)? else { return Err(DocumentFault::Member("keys")) };
+        Self::read(parse(document)?)
+    }
+
+    /// Reads a set that a worker published.
+    pub(crate) fn parse_published(bytes: &[u8]) -> Result<Self, DocumentFault> {
+        let mut document = parse(bytes)?;
+        let since = document.as_object_mut().and_then(|members| members.remove(SINCE));
+        let mut set = Self::read(document)?;
+        let since = since.as_ref().and_then(Value::as_array).filter(|since| since.len() == set.keys.len());
+        let since = since.filter(|_| set.dropped == 0).ok_or(DocumentFault::Member(SINCE))?;
+        for (key, since) in set.keys.iter_mut().zip(since) {
+            key.since = since.as_u64().map(Monotonic::from_millis).ok_or(DocumentFault::Member(SINCE))?;
+        }
+        Ok(set)
+    }
+
+    fn read(document: Value) -> Result<Self, DocumentFault> {
+        let Value::Object(mut set) = document else { return Err(DocumentFault::Member("keys")) };
         let Some(Value::Array(mut all)) = set.remove("keys") else { return Err(DocumentFault::Member("keys")) };
         if all.len() > MAX_FETCHED_KEYS {
             return Err(DocumentFault::Keys(all.len()));
@@ -89,15 +126,15 @@ impl FetchedSet {
             if kid.is_some_and(|kid| kid.len() > MOST_KID) {
                 continue;
             }
-            let kid = kid.map(str::to_owned);
+            let (kid, identity) = (kid.map(str::to_owned), key.identity());
             // The same key may have two names. Two keys without a name must differ.
             let is_new = match &kid {
                 Some(kid) => names.insert(kid.clone()),
-                None => identities.insert(key.identity()),
+                None => identities.insert(identity.clone()),
             };
             if is_new {
                 jwk.retain(|name, _| MEMBERS.contains(&name.as_str()) || wanted == KeyUse::JwtSvids && name == "use");
-                keys.push(jwk);
+                keys.push(FetchedKey { jwk, identity, since: Monotonic::default() });
             }
         }
         if keys.is_empty() {
@@ -107,9 +144,21 @@ impl FetchedSet {
         Ok(Self { keys, wanted, dropped })
     }
 
+    /// Records since when the issuer has each key: since one of the sets before this one had it, or since `fetched`, when the fetch of
+    /// this set started. A key that left the set and returns counts as new.
+    pub(crate) fn dated(mut self, fetched: Monotonic, before: [Option<&Self>; 2]) -> Self {
+        for key in &mut self.keys {
+            let known = before.iter().flatten().flat_map(|set| &set.keys).filter(|own| own.identity == key.identity);
+            key.since = known.map(|own| own.since).min().unwrap_or(fetched);
+        }
+        self
+    }
+
     /// Returns the set as workers share it. The same keys in the same order have the same bytes.
     pub(crate) fn to_json(&self) -> Vec<u8> {
-        let mut set = json!({ "keys": self.keys });
+        let jwks: Vec<_> = self.keys.iter().map(|key| &key.jwk).collect();
+        let since: Vec<_> = self.keys.iter().map(|key| key.since.as_millis()).collect();
+        let mut set = json!({ "keys": jwks, "since": since });
         // The number changes with the keys for certificates too, so it is not shared.
         if let (KeyUse::JwtSvids, Value::Object(set)) = (self.wanted, &mut set) {
             set.insert(BUNDLE.to_owned(), json!(0));
@@ -139,120 +188,6 @@ fn parse(document: &[u8]) -> Result<Value, DocumentFault> {
     }
     json::parse(document, Bounds { bytes: MAX_FETCHED_BYTES, depth: MOST_DEPTH })
         .map_err(|error| DocumentFault::Json(error.to_string()))
-}
-
-/// The keys of one issuer from a fetched set.
-#[derive(Debug, Default)]
-pub(super) struct KeySet {
-    pub(super) keys: Vec<Key>,
-}
-
-/// The fetched keys that a worker uses, by issuer.
-#[derive(Debug, Default)]
-pub struct FetchedKeys(Vec<Option<KeySet>>);
-
-/// How the keys of an issuer changed.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct KeyChange {
-    /// The `kid`s of the new keys.
-    pub(crate) added: Vec<String>,
-    /// The `kid`s of the keys that are no longer used.
-    pub(crate) removed: Vec<String>,
-    /// The number of keys that another issuer of the policy has. They are not used.
-    pub(crate) of_others: usize,
-    /// Whether tokens that were verified earlier may have been signed with a key that is no longer used.
-    pub(crate) has_removed: bool,
-    /// Whether a key that is still used verifies fewer tokens than before.
-    pub(crate) has_narrowed: bool,
-}
-
-impl FetchedKeys {
-    /// Returns no keys.
-    pub(crate) const fn new() -> Self {
-        Self(Vec::new())
-    }
-
-    pub(super) fn of(&self, id: IssuerId) -> Option<&KeySet> {
-        self.0.get(id.position())?.as_ref()
-    }
-
-    /// Returns whether a worker uses this key for the issuer.
-    pub(crate) fn contains(&self, id: IssuerId, key: &KeyIdentity) -> bool {
-        self.of(id).is_some_and(|set| set.keys.iter().any(|own| *own.identity == *key))
-    }
-
-    /// Replaces the keys of an issuer. A key that another issuer of the policy has is not used, unless both share their keys: that
-    /// issuer could sign tokens in the name of this one.
-    pub(crate) fn replace(&mut self, issuers: &Issuers, id: IssuerId, set: &FetchedSet) -> KeyChange {
-        let Some(issuer) = issuers.get(id) else { return KeyChange::default() };
-        let (mut keys, mut of_others) = (Vec::new(), 0);
-        // Without an `iss` no key for one issuer is used, because it is not known to be for this one.
-        let iss = issuer.iss.as_deref().unwrap_or_default();
-        let is_usable = set.wanted == KeyUse::Signatures || issuer.svid.is_some();
-        for jwk in set.keys.iter().filter(|_| is_usable) {
-            let Ok(key) = jwks::read(jwk, set.wanted, Some(iss), &issuer.algorithms) else { continue };
-            let key = key.into_key();
-            let others = issuers.ids().filter(|other| *other != id && !issuers.share_keys(id, *other));
-            if others.into_iter().any(|other| self.has(issuers, other, &key)) {
-                of_others += 1;
-            } else {
-                keys.push(key);
-            }
-        }
-        self.set(id, Some(KeySet { keys }), of_others)
-    }
-
-    /// Stops using the keys of an issuer, because they are too old.
-    pub(crate) fn remove(&mut self, id: IssuerId) -> KeyChange {
-        self.set(id, None, 0)
-    }
-
-    fn set(&mut self, id: IssuerId, set: Option<KeySet>, of_others: usize) -> KeyChange {
-        if self.0.len() <= id.position() {
-            self.0.resize_with(id.position().saturating_add(1), || None);
-        }
-        let Some(slot) = self.0.get_mut(id.position()) else { return KeyChange::default() };
-        let before = std::mem::replace(slot, set).unwrap_or_default().keys;
-        let after = slot.as_ref().map_or(&[][..], |set| &set.keys);
-        let missing = |from: &[Key], other: &[Key]| {
-            let gone = from.iter().filter(|key| !other.iter().any(|own| own.identity == key.identity));
-            gone.map(|key| key.kid.clone().unwrap_or_else(|| "(no kid)".to_owned())).collect::<Vec<_>>()
-        };
-        let (added, removed) = (missing(after, &before), missing(&before, after));
-        let same = |key: &Key| after.iter().find(|own| own.identity == key.identity && own.kid == key.kid);
-        let is_narrowed = |key: &&Key| {
-            same(key).is_some_and(|own| {
-                let lacks = |algorithm: &Algorithm| !own.algorithms.contains(algorithm);
-                key.algorithms.iter().any(lacks) || own.only_tenant.is_some() && own.only_tenant != key.only_tenant
-            })
-        };
-        let has_narrowed = before.iter().any(|key| is_narrowed(&key));
-        let has_removed = before.iter().any(|key| same(key).is_none());
-        KeyChange { added, removed, of_others, has_removed, has_narrowed }
-    }
-
-    fn has(&self, issuers: &Issuers, id: IssuerId, key: &Key) -> bool {
-        let inline = issuers.get(id).is_some_and(|other| other.keys.iter().any(|own| own.is_same_as(&key.key)));
-        inline || self.contains(id, &key.identity)
-    }
-}
-
-impl Issuers {
-    /// Returns the issuers whose keys are fetched.
-    pub(crate) fn fetched(&self) -> impl Iterator<Item = IssuerId> {
-        self.ids().filter(|id| self.get(*id).is_some_and(|issuer| matches!(issuer.keys, Keys::Fetched)))
-    }
-
-    /// Returns whether both issuers state that they have the same keys.
-    fn share_keys(&self, one: IssuerId, other: IssuerId) -> bool {
-        let names = self.get(one).zip(self.get(other));
-        names.is_some_and(|(one, other)| one.shares_keys_with.iter().any(|name| **name == *other.name))
-    }
-
-    /// Returns all algorithms of the issuers whose keys are fetched.
-    pub(crate) fn fetched_algorithms(&self) -> impl Iterator<Item = Algorithm> {
-        self.fetched().filter_map(|id| self.get(id)).flat_map(|issuer| issuer.algorithms.iter().copied())
-    }
 }
 
 #[cfg(test)]

@@ -1,12 +1,9 @@
-//! Fetched key sets: what is accepted, which key verifies a token, and what a change of keys means for verified tokens.
+//! Fetched key sets and metadata: what is accepted, and what workers share.
 
 use serde_json::{Value, json};
 
-use super::super::testing::{Signs, at, compile, sign, with};
-use super::super::{IssuerId, TokenCache};
+use super::super::testing::{Signs, with};
 use super::*;
-use crate::identity::crypto::SoftwareVerifier;
-use crate::reason::Reason;
 
 fn key(signs: Signs, kid: &str) -> Value {
     with(signs.jwk(), json!({ "kid": kid }))
@@ -16,42 +13,54 @@ fn set(keys: &[Value]) -> FetchedSet {
     FetchedSet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
 }
 
-fn issuer(name: &str) -> Value {
-    json!({
-        "issuer": format!("https://{name}.example.com"), "profile": "at+jwt", "algorithms": ["ES256", "Ed25519", "RS256"],
-        "max_lifetime": "1h",
-        "keys": { "remote": { "url": format!("https://{name}.example.com/jwks"), "cluster": name } },
-    })
+fn jwks(set: &FetchedSet) -> Vec<Value> {
+    set.keys.iter().map(|key| key.jwk.clone().into()).collect()
 }
 
-fn issuers() -> Issuers {
-    compile(&json!({ "a": issuer("a"), "b": issuer("b") }))
+fn since(set: &FetchedSet) -> Vec<u64> {
+    set.keys.iter().map(|key| key.since.as_millis()).collect()
 }
 
-fn id(issuers: &Issuers, name: &str) -> IssuerId {
-    issuers.id(name).unwrap()
-}
-
-fn token(issuer: &str, signs: Signs, kid: Option<&str>) -> Vec<u8> {
-    let algorithm = match signs {
-        Signs::P256(_) => "ES256",
-        Signs::Rsa => "RS256",
-        _ => "Ed25519",
-    };
-    let mut header = json!({ "alg": algorithm, "typ": "at+jwt" });
-    if let Some(kid) = kid {
-        header["kid"] = kid.into();
+#[test]
+fn a_key_keeps_its_time_while_it_stays_in_the_set() {
+    let of = |numbers: &[u8]| set(&numbers.iter().map(|n| key(Signs::P256(*n), &format!("k{n}"))).collect::<Vec<_>>());
+    let at = Monotonic::from_millis;
+    let first = of(&[1, 2]).dated(at(10), [None, None]);
+    assert_eq!(since(&first), [10, 10]);
+    let published = FetchedSet::parse_published(&first.to_json()).unwrap();
+    assert_eq!(published, first);
+    // A new name does not make it a new key.
+    let renamed =
+        set(&[key(Signs::P256(3), "k3"), key(Signs::P256(1), "renamed")]).dated(at(20), [Some(&published), None]);
+    assert_eq!(since(&renamed), [20, 10]);
+    // The earlier of two times counts, from whichever set.
+    for before in [[Some(&first), Some(&renamed)], [Some(&renamed), Some(&first)]] {
+        assert_eq!(since(&of(&[1, 2, 3, 4]).dated(at(30), before)), [10, 10, 20, 30]);
     }
-    let claims = json!({
-        "iss": format!("https://{issuer}.example.com"), "aud": "https://api.example.com", "sub": "s", "client_id": "c",
-        "jti": "1", "iat": at(0).as_secs(), "exp": at(600).as_secs(),
-    });
-    sign(signs, &header, &claims)
+    // A key that returns counts as new, and a set that has not changed has the same bytes.
+    assert_eq!(since(&of(&[2]).dated(at(30), [Some(&renamed), None])), [30]);
+    assert_eq!(of(&[1, 2]).dated(at(40), [Some(&first), None]).to_json(), first.to_json());
 }
 
-fn verify(issuers: &Issuers, keys: &FetchedKeys, cache: &mut TokenCache, token: &[u8]) -> Result<(), (Reason, bool)> {
-    let verified = issuers.verify(token, at(10), &SoftwareVerifier, cache, keys);
-    verified.map(drop).map_err(|refusal| (refusal.reason, refusal.awaits_keys))
+#[test]
+fn an_issuer_does_not_decide_since_when_it_has_a_key() {
+    let own = json!({ "keys": [with(key(Signs::P256(1), "k"), json!({ "since": 0 }))], "since": [0] }).to_string();
+    let parsed = FetchedSet::parse(own.as_bytes()).unwrap().dated(Monotonic::from_millis(10), [None, None]);
+    assert_eq!((since(&parsed), jwks(&parsed)), (vec![10], vec![key(Signs::P256(1), "k")]));
+}
+
+#[test]
+fn a_published_set_states_a_time_for_each_key() {
+    let keys = json!([key(Signs::P256(1), "1"), key(Signs::P256(2), "2")]);
+    let of = |since: Value| json!({ "keys": keys, "since": since }).to_string();
+    assert_eq!(since(&FetchedSet::parse_published(of(json!([1, 2])).as_bytes()).unwrap()), [1, 2]);
+    for other in [json!(null), json!([]), json!([1]), json!([1, 2, 3]), json!([1, -2]), json!([1, "2"]), json!({})] {
+        let refused = FetchedSet::parse_published(of(other.clone()).as_bytes());
+        assert_eq!(refused, Err(DocumentFault::Member("since")), "{other}");
+    }
+    let unusable = json!({ "keys": [key(Signs::P256(1), "1"), {}], "since": [1, 2] }).to_string();
+    assert_eq!(FetchedSet::parse_published(unusable.as_bytes()), Err(DocumentFault::Member("since")));
+    assert_eq!(FetchedSet::parse_published(b"{}"), Err(DocumentFault::Member("keys")));
 }
 
 #[test]
@@ -67,8 +76,8 @@ fn a_set_keeps_only_usable_keys_and_their_necessary_members() {
         json!({ "kty": "oct", "k": "c2VjcmV0", "kid": "secret" }),
     ]);
     assert_eq!(parsed.dropped, 5);
-    assert_eq!(parsed.keys, [key(Signs::P256(1), "k").as_object().unwrap().clone()]);
-    assert_eq!(FetchedSet::parse(&parsed.to_json()).unwrap(), FetchedSet { dropped: 0, ..parsed });
+    assert_eq!(jwks(&parsed), [key(Signs::P256(1), "k")]);
+    assert_eq!(FetchedSet::parse_published(&parsed.to_json()).unwrap(), FetchedSet { dropped: 0, ..parsed });
 }
 
 #[test]
@@ -134,157 +143,6 @@ fn metadata_must_be_of_the_issuer() {
 }
 
 #[test]
-fn a_token_waits_until_its_key_is_there() {
-    let (issuers, mut keys, mut cache) = (issuers(), FetchedKeys::new(), TokenCache::default());
-    let token = token("a", Signs::P256(1), Some("k"));
-    assert_eq!(verify(&issuers, &keys, &mut cache, &token), Err((Reason::KeysUnavailable, true)));
-    keys.replace(&issuers, id(&issuers, "a"), &set(&[key(Signs::P256(2), "other")]));
-    assert_eq!(verify(&issuers, &keys, &mut cache, &token), Err((Reason::TokenKey, true)));
-    keys.replace(&issuers, id(&issuers, "a"), &set(&[key(Signs::P256(2), "other"), key(Signs::P256(1), "k")]));
-    assert_eq!(verify(&issuers, &keys, &mut cache, &token), Ok(()));
-}
-
-#[test]
-fn every_other_check_comes_before_the_wait() {
-    let (issuers, keys, mut cache) = (issuers(), FetchedKeys::new(), TokenCache::default());
-    let header = json!({ "alg": "ES256", "typ": "at+jwt", "kid": "k" });
-    let claims = json!({
-        "iss": "https://a.example.com", "aud": "https://api.example.com", "sub": "s", "client_id": "c", "jti": "1",
-        "iat": at(0).as_secs(), "exp": at(600).as_secs(),
-    });
-    for (header, claims, reason) in [
-        (with(header.clone(), json!({ "alg": "PS256" })), claims.clone(), Reason::TokenAlgorithm),
-        (with(header.clone(), json!({ "typ": "JWT" })), claims.clone(), Reason::TokenType),
-        (header.clone(), with(claims.clone(), json!({ "aud": "https://other.example.com" })), Reason::TokenAudience),
-        (header.clone(), with(claims.clone(), json!({ "client_id": null })), Reason::TokenClaim),
-        (
-            header.clone(),
-            with(claims.clone(), json!({ "exp": at(-100).as_secs(), "iat": at(-200).as_secs() })),
-            Reason::TokenExpired,
-        ),
-        (header, with(claims, json!({ "exp": at(7_200).as_secs() })), Reason::TokenLifetime),
-    ] {
-        let token = sign(Signs::P256(1), &header, &claims);
-        assert_eq!(verify(&issuers, &keys, &mut cache, &token), Err((reason, false)));
-    }
-}
-
-#[test]
-fn a_wrong_signature_with_a_known_key_is_final() {
-    let (issuers, mut keys, mut cache) = (issuers(), FetchedKeys::new(), TokenCache::default());
-    keys.replace(&issuers, id(&issuers, "a"), &set(&[key(Signs::P256(1), "k")]));
-    let forged = token("a", Signs::P256(2), Some("k"));
-    assert_eq!(verify(&issuers, &keys, &mut cache, &forged), Err((Reason::TokenSignature, false)));
-    // The key is for another algorithm.
-    let confused = token("a", Signs::Ed25519(1), Some("k"));
-    assert_eq!(verify(&issuers, &keys, &mut cache, &confused), Err((Reason::TokenAlgorithm, false)));
-}
-
-#[test]
-fn a_token_without_a_kid_is_tried_with_at_most_four_keys() {
-    let (issuers, mut keys, mut cache) = (issuers(), FetchedKeys::new(), TokenCache::default());
-    let of =
-        |numbers: std::ops::Range<u8>| -> Vec<_> { numbers.map(|n| key(Signs::P256(n), &n.to_string())).collect() };
-    keys.replace(&issuers, id(&issuers, "a"), &set(&of(1..6)));
-    for number in 1..=4 {
-        assert_eq!(verify(&issuers, &keys, &mut cache, &token("a", Signs::P256(number), None)), Ok(()), "{number}");
-    }
-    // The fifth is not tried, and neither is a key of another algorithm. The issuer may have a newer key.
-    for signs in [Signs::P256(5), Signs::P256(9)] {
-        assert_eq!(verify(&issuers, &keys, &mut cache, &token("a", signs, None)), Err((Reason::TokenSignature, true)));
-    }
-    assert_eq!(
-        verify(&issuers, &keys, &mut cache, &token("a", Signs::Ed25519(1), None)),
-        Err((Reason::TokenKey, true))
-    );
-}
-
-#[test]
-fn names_of_keys_are_separate_for_each_issuer() {
-    let (issuers, mut keys, mut cache) = (issuers(), FetchedKeys::new(), TokenCache::default());
-    keys.replace(&issuers, id(&issuers, "a"), &set(&[key(Signs::P256(1), "k")]));
-    keys.replace(&issuers, id(&issuers, "b"), &set(&[key(Signs::P256(2), "k")]));
-    assert_eq!(verify(&issuers, &keys, &mut cache, &token("a", Signs::P256(1), Some("k"))), Ok(()));
-    assert_eq!(
-        verify(&issuers, &keys, &mut cache, &token("b", Signs::P256(1), Some("k"))),
-        Err((Reason::TokenSignature, false))
-    );
-}
-
-#[test]
-fn a_key_of_another_issuer_is_not_used_for_the_one_that_gained_it_last() {
-    let (issuers, mut keys, mut cache) = (issuers(), FetchedKeys::new(), TokenCache::default());
-    let (a, b) = (id(&issuers, "a"), id(&issuers, "b"));
-    keys.replace(&issuers, a, &set(&[key(Signs::P256(1), "k")]));
-    let change = keys.replace(&issuers, b, &set(&[key(Signs::P256(1), "stolen"), key(Signs::P256(2), "own")]));
-    assert_eq!((change.of_others, change.added), (1, vec!["own".to_owned()]));
-    assert_eq!(verify(&issuers, &keys, &mut cache, &token("a", Signs::P256(1), Some("k"))), Ok(()));
-    assert_eq!(
-        verify(&issuers, &keys, &mut cache, &token("b", Signs::P256(1), Some("stolen"))),
-        Err((Reason::TokenKey, true))
-    );
-    // The same holds for a key in the policy itself.
-    let inline = with(issuer("a"), json!({ "keys": { "jwks": { "keys": [key(Signs::P256(1), "k")] } } }));
-    let issuers = compile(&json!({ "a": inline, "b": issuer("b") }));
-    let change = FetchedKeys::new().replace(&issuers, id(&issuers, "b"), &set(&[key(Signs::P256(1), "stolen")]));
-    assert_eq!(change.of_others, 1);
-}
-
-#[test]
-fn issuers_that_share_their_keys_both_use_them() {
-    let shares = |name: &str, other: &str| with(issuer(name), json!({ "shares_keys_with": [other] }));
-    let issuers = compile(&json!({ "a": shares("a", "b"), "b": shares("b", "a") }));
-    let mut keys = FetchedKeys::new();
-    for name in ["a", "b"] {
-        assert_eq!(keys.replace(&issuers, id(&issuers, name), &set(&[key(Signs::P256(1), "k")])).of_others, 0);
-    }
-}
-
-#[test]
-fn a_removed_key_verifies_nothing_any_more() {
-    let (issuers, mut keys, mut cache) = (issuers(), FetchedKeys::new(), TokenCache::default());
-    let a = id(&issuers, "a");
-    let (one, two) = (key(Signs::P256(1), "1"), key(Signs::P256(2), "2"));
-    keys.replace(&issuers, a, &set(&[one.clone(), two.clone()]));
-    let tokens = [token("a", Signs::P256(1), Some("1")), token("a", Signs::P256(2), Some("2"))];
-    for token in &tokens {
-        assert_eq!(verify(&issuers, &keys, &mut cache, token), Ok(()));
-    }
-    let forget = |cache: &mut TokenCache, keys: &FetchedKeys| {
-        cache.forget(|token| token.fetched_key().is_none_or(|key| !keys.contains(a, key)));
-    };
-    // A key is added: nothing is removed.
-    assert!(!keys.replace(&issuers, a, &set(&[one.clone(), two.clone(), key(Signs::P256(3), "3")])).has_removed);
-    let change = keys.replace(&issuers, a, &set(std::slice::from_ref(&two)));
-    assert_eq!((change.has_removed, change.removed.len()), (true, 2));
-    forget(&mut cache, &keys);
-    assert_eq!(cache.len(), 1, "only the token of the removed key is forgotten");
-    assert_eq!(verify(&issuers, &keys, &mut cache, &tokens[0]), Err((Reason::TokenKey, true)));
-    assert_eq!(verify(&issuers, &keys, &mut cache, &tokens[1]), Ok(()));
-    // The name now belongs to another key.
-    assert!(keys.replace(&issuers, a, &set(&[key(Signs::P256(1), "2")])).has_removed);
-    forget(&mut cache, &keys);
-    assert_eq!(verify(&issuers, &keys, &mut cache, &tokens[1]), Err((Reason::TokenSignature, false)));
-    // The keys are too old.
-    assert!(keys.remove(a).has_removed);
-    forget(&mut cache, &keys);
-    assert_eq!(verify(&issuers, &keys, &mut cache, &tokens[1]), Err((Reason::KeysUnavailable, true)));
-    assert!(cache.is_empty());
-}
-
-#[test]
-fn a_key_that_is_restricted_to_another_algorithm_counts_as_narrowed() {
-    let both = with(issuer("a"), json!({ "algorithms": ["RS256", "PS256"] }));
-    let (issuers, mut keys) = (compile(&json!({ "a": both })), FetchedKeys::new());
-    let a = id(&issuers, "a");
-    let any = key(Signs::Rsa, "k");
-    keys.replace(&issuers, a, &set(std::slice::from_ref(&any)));
-    let restricted = with(any, json!({ "alg": "PS256" }));
-    let change = keys.replace(&issuers, a, &set(&[restricted]));
-    assert_eq!((change.has_narrowed, change.has_removed), (true, false));
-}
-
-#[test]
 fn a_bundle_stays_a_bundle_and_loses_its_keys_for_certificates() {
     let of = |signs: Signs, kid: &str, usage: &str| with(key(signs, kid), json!({ "use": usage }));
     let certificate = with(of(Signs::P256(1), "x", "x509-svid"), json!({ "kid": null, "x5c": ["MII"] }));
@@ -297,8 +155,8 @@ fn a_bundle_stays_a_bundle_and_loses_its_keys_for_certificates() {
     let parsed = |number: u64| FetchedSet::parse(document(number).to_string().as_bytes()).unwrap();
     // The key for certificates is not reported as dropped, because every bundle has one.
     assert_eq!(parsed(1).dropped, 2);
-    assert_eq!(parsed(1).keys, [of(Signs::P256(2), "j", "jwt-svid").as_object().unwrap().clone()]);
-    assert_eq!(FetchedSet::parse(&parsed(1).to_json()).unwrap(), FetchedSet { dropped: 0, ..parsed(1) });
+    assert_eq!(jwks(&parsed(1)), [of(Signs::P256(2), "j", "jwt-svid")]);
+    assert_eq!(FetchedSet::parse_published(&parsed(1).to_json()).unwrap(), FetchedSet { dropped: 0, ..parsed(1) });
     // A new version with the same keys is no change.
     assert_eq!(parsed(1).to_json(), parsed(2).to_json());
 
@@ -313,35 +171,6 @@ fn a_bundle_stays_a_bundle_and_loses_its_keys_for_certificates() {
     // Without the member that makes a bundle, the usual rules apply.
     let usual = with(document(1), json!({ "spiffe_sequence": null }));
     let usual = FetchedSet::parse(usual.to_string().as_bytes()).unwrap();
-    let kids: Vec<_> = usual.keys.iter().map(|jwk| jwk["kid"].clone()).collect();
+    let kids: Vec<_> = jwks(&usual).iter().map(|jwk| jwk["kid"].clone()).collect();
     assert_eq!(kids, [json!("s"), json!("n")]);
-}
-
-#[test]
-fn a_bundle_verifies_only_jwt_svids() {
-    let remote = json!({ "remote": { "url": "https://a.example.com/jwks", "cluster": "a" } });
-    let svid = json!({
-        "profile": "jwt-svid", "trust_domain": "example.org", "algorithms": ["ES256"], "max_lifetime": "1h", "keys": remote,
-    });
-    let issuers = compile(&json!({ "a": issuer("a"), "svid": svid }));
-    let bundle =
-        json!({ "keys": [with(key(Signs::P256(1), "k"), json!({ "use": "jwt-svid" }))], "spiffe_sequence": 1 });
-    let bundle = FetchedSet::parse(bundle.to_string().as_bytes()).unwrap();
-    let (mut keys, mut cache) = (FetchedKeys::new(), TokenCache::default());
-    keys.replace(&issuers, id(&issuers, "a"), &bundle);
-    assert_eq!(
-        verify(&issuers, &keys, &mut cache, &token("a", Signs::P256(1), Some("k"))),
-        Err((Reason::TokenKey, true)),
-        "an access token"
-    );
-    keys.replace(&issuers, id(&issuers, "svid"), &bundle);
-    let claims = json!({
-        "aud": "https://api.example.com", "sub": "spiffe://example.org/a", "iat": at(0).as_secs(), "exp": at(600).as_secs(),
-    });
-    let token = sign(Signs::P256(1), &json!({ "alg": "ES256", "kid": "k" }), &claims);
-    assert_eq!(verify(&issuers, &keys, &mut cache, &token), Ok(()));
-    // A set of the usual kind, as SPIRE's OIDC discovery provider has it, replaces the bundle.
-    keys.replace(&issuers, id(&issuers, "svid"), &set(&[key(Signs::P256(2), "k2")]));
-    let header = json!({ "alg": "ES256", "kid": "k2" });
-    assert_eq!(verify(&issuers, &keys, &mut cache, &sign(Signs::P256(2), &header, &claims)), Ok(()));
 }

@@ -7,7 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use serde_json::Value;
 
-use super::fetched::KeySet;
+use super::fetched_keys::KeySet;
 use super::jwks;
 use crate::document::{self, SecretEncoding};
 use crate::document::{Findings, Place};
@@ -75,7 +75,7 @@ pub(super) enum Choice<'k> {
 const MOST_TRIED: usize = 4;
 
 /// A public key and the metadata in its JWK.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Key {
     pub(super) kid: Option<String>,
     /// The issuer's algorithms that fit the key's type and its `alg`.

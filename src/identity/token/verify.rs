@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::audience::Audiences;
 use super::cache::TokenCache;
 use super::delegation::{self, Chain};
-use super::fetched::FetchedKeys;
+use super::fetched_keys::FetchedKeys;
 use super::header::read_header;
 use super::issuer::{Issuer, IssuerId, Issuers};
 use super::jws::Jws;
