@@ -133,7 +133,7 @@ pub const KEYS_FETCH_FAILED: Metric = Metric {
     name: "callgate.keys.fetch_failed",
     kind: Kind::Counter,
     labels: &[],
-    about: "Fetches of key sets that failed. The gateway's log has the reason of each.",
+    about: "Fetches of key sets that failed, or brought no key that the issuer can use. The gateway's log has the reason of each.",
 };
 
 /// Counts answers that were replaced.
@@ -168,7 +168,8 @@ pub const KEYS_DROPPED: Metric = Metric {
     name: "callgate.keys.dropped",
     kind: Kind::Counter,
     labels: &[],
-    about: "Keys of fetched sets that are not used, because they cannot verify tokens or another issuer has them.",
+    about: "Keys of fetched sets that are not used, because they cannot verify tokens of an issuer that uses the set, or another issuer had them \
+            first.",
 };
 
 /// The age of fetched keys.

@@ -177,7 +177,7 @@ impl Documents {
         if let Some(bytes) = looked? {
             match FetchedSet::parse_published(&bytes) {
                 Ok(set) => self.use_set(policy, index, set, used, cache, events),
-                // A worker published only what it had read itself. The keys in use stay in use, and others are fetched.
+                // A worker published only what it had read itself. The set is fetched again.
                 Err(_) => self.lose_set(index),
             }
         }

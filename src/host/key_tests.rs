@@ -9,6 +9,9 @@ use super::stream::{HttpStream, StreamAction};
 use crate::identity::token::testing::{Signs, sign};
 use crate::testing::{self, NOW, with};
 
+#[path = "key_set_tests.rs"]
+mod sets;
+
 const ROOT: u32 = 1;
 
 fn document(changes: Value) -> Value {
@@ -429,31 +432,6 @@ fn a_request_that_cannot_be_continued_is_denied() {
     worker.respond("200", &key_set(&[(1, "k")]));
     assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())]);
     stream.on_log();
-}
-
-#[test]
-fn a_key_returns_when_the_other_issuer_loses_it() {
-    let issuer = |name: &str| {
-        json!({
-            "issuer": format!("https://{name}.example.com"), "profile": "at+jwt", "algorithms": ["ES256"], "max_lifetime": "1h",
-            "keys": { "remote": { "url": format!("https://{name}.example.com/jwks"), "cluster": name } },
-        })
-    };
-    let agent = json!({ "owner": "o", "identity": { "issuer": "idp", "client_id": "a" } });
-    let both = json!({ "issuers": { "another": issuer("another"), "idp": issuer("idp") }, "agents": { "a": agent } });
-    let mut worker = Worker::new(&document(both));
-    worker.tick(1_000);
-    assert_eq!(*worker.host.0.calls.borrow(), ["another /jwks", "idp /jwks"]);
-    // The other issuer publishes the key first.
-    worker.respond_to(1, "200", &key_set(&[(1, "k"), (2, "own")]));
-    worker.respond_to(2, "200", &key_set(&[(1, "k"), (3, "mine")]));
-    assert_eq!(worker.request(&token(3, "mine"), true).1, StreamAction::Continue);
-    let (_waits, action) = worker.request(&token(1, "k"), true);
-    assert_eq!(action, StreamAction::Pause, "the key is not used");
-    worker.tick(300_000);
-    assert_eq!(worker.calls(), 4);
-    worker.respond_to(3, "200", &key_set(&[(2, "own")]));
-    assert_eq!(worker.request(&token(1, "k"), true).1, StreamAction::Continue);
 }
 
 fn with_list(changes: Value) -> Value {
