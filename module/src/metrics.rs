@@ -48,14 +48,7 @@ impl Labelled {
 
 impl MetricIds {
     /// Defines all metrics. Must be called while Envoy creates the configuration.
-    pub(crate) /// Counts a panic as soon as there is a stream. The stream that panicked may have ended.
-pub(crate) fn count_panic() {
-    if let Some(panics) = Labelled::named(PANICS.name) {
-        change_later(&panics, 1);
-    }
-}
-
-fn define(config: EnvoyConfig) -> Self {
+    pub(crate) fn define(config: EnvoyConfig) -> Self {
         Self(ALL.map(|metric| {
             let id = define(config, &metric);
             if id.is_none() {
@@ -118,6 +111,13 @@ pub(crate) fn change_later(metric: &Labelled, change: i64) {
     if let Some(sum) = waiting.get_mut(metric.at).filter(|_| metric.values.is_empty()) {
         *sum = sum.saturating_add(change);
         WAITS.store(true, Ordering::Release);
+    }
+}
+
+/// Counts a panic as soon as there is a stream. The stream that panicked may have ended.
+pub(crate) fn count_panic() {
+    if let Some(panics) = Labelled::named(PANICS.name) {
+        change_later(&panics, 1);
     }
 }
 
