@@ -264,7 +264,8 @@ pub enum Mode {
 pub enum Gateway {
     /// Envoy, 1.36 or newer.
     Envoy,
-    /// Envoy, 1.38 or newer, with Callgate as a dynamic module instead of a Wasm filter; also in Envoy Gateway.
+    /// Envoy, 1.38 or newer, with Callgate as a dynamic module instead of a Wasm filter; also in Envoy Gateway. The module accepts no other
+    /// value, and the filter rejects this one.
     EnvoyModule,
     /// Istio: a `WasmPlugin`, `TrafficExtension` or `EnvoyFilter`.
     Istio,

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use callgate::Policy;
+use callgate::policy::ENVOY_MODULE;
 
 use crate::abi::EnvoyConfig;
 use crate::host::{Envoy, Target};
@@ -65,7 +66,7 @@ impl Shared {
         });
         let host = Envoy::new(Arc::clone(&shared));
         let entered = host.enter(Target::Config(envoy));
-        let policy = callgate::host::compile(&host, settings.policy)?;
+        let policy = callgate::host::compile(&host, settings.policy, ENVOY_MODULE)?;
         let policy = shared.policy.get_or_init(|| policy);
         let root = main_thread::start(&host, Arc::clone(policy))?;
         drop(entered);

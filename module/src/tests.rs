@@ -436,9 +436,22 @@ fn rejects_configurations_that_cannot_be_used() {
     unknown["modus"] = json!("enforce");
     let without_variables = policy("variables").to_string();
     configuration(&json!({}));
-    for wrong in
-        ["", "mode: enforce", "{}", r#"{ "policy": {}, "variables": [] }"#, &unknown.to_string(), &without_variables]
-    {
+    let [envoy, of_envoy_gateway] = ["envoy", "envoy-gateway"].map(|gateway| {
+        let mut other = policy("other");
+        other["gateway"] = json!(gateway);
+        other["body_check"] = json!("after_headers");
+        configuration(&other)
+    });
+    for wrong in [
+        "",
+        "mode: enforce",
+        "{}",
+        r#"{ "policy": {}, "variables": [] }"#,
+        &unknown.to_string(),
+        &without_variables,
+        &envoy,
+        &of_envoy_gateway,
+    ] {
         assert!(Gateway::new(wrong).is_none(), "{wrong}");
     }
     assert_eq!(main_thread::count(), 0);

@@ -23,6 +23,8 @@ pub(super) enum Why {
     Policy(Findings),
     /// The policy is for the first gateway, but the environment variable names the second.
     Gateway(&'static str, String),
+    /// The policy is for the first gateway, and what reads it is another adapter: one that runs only in the second, or the Wasm filter.
+    Adapter(&'static str, Option<&'static str>),
     /// The shared state cannot be used.
     Undecided(Undecided),
 }
@@ -76,6 +78,13 @@ impl Why {
                 "gateway: the policy is written for `{policy}`, and the environment variable `{GATEWAY_VARIABLE}` is `{}`; \
                  expected the same gateway in both",
                 variable.escape_debug()
+            )],
+            Self::Adapter(policy, Some(own)) => vec![format!(
+                "gateway: the policy is written for `{policy}`, and this is the dynamic module; expected `gateway: {own}`"
+            )],
+            Self::Adapter(policy, None) => vec![format!(
+                "gateway: the policy is written for `{policy}`, the dynamic module, and this is the Wasm filter; expected the gateway \
+                 that runs it, such as `gateway: envoy`"
             )],
             Self::Undecided(why) => vec![why.to_string()],
             Self::Policy(findings) => findings.errors.iter().map(ToString::to_string).collect(),

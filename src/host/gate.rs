@@ -15,7 +15,7 @@ use crate::decision::{Decision, ListRules};
 use crate::evaluate::shared::OtherSizes;
 use crate::evaluate::{DocumentEvent, Engine, Outcome, Pending, Services, Undecided};
 use crate::identity::token::{SecretLookup, TokenCache};
-use crate::policy::{Endpoint, Features, GATEWAY_VARIABLE, Policy, RecordPlace, Store, must_accept};
+use crate::policy::{ENVOY_MODULE, Endpoint, Features, GATEWAY_VARIABLE, Policy, RecordPlace, Store, must_accept};
 use crate::quota::WaitingRequests;
 use crate::quota::held::{HeldBytes, Reservation};
 use crate::reason::Reason;
@@ -63,7 +63,7 @@ impl<H: Host> Gate<H> {
         let json = host
             .configuration(size)
             .map_err(|error| Refused { why: Why::Host(error), must_accept: must_accept(b"", variable) })?;
-        compile(&host, &json, variable)
+        compile(&host, &json, variable, None)
             .and_then(|policy| Self::new(host, policy, Engine::new))
             .map_err(|why| Refused { why, must_accept: must_accept(&json, variable) })
     }
@@ -331,8 +331,14 @@ impl<H: Host> Gate<H> {
     }
 }
 
-/// Compiles a policy, and logs its warnings. `variable` is the value of [`GATEWAY_VARIABLE`].
-pub(super) fn compile<H: Host>(host: &H, json: &[u8], variable: Option<&[u8]>) -> Result<Arc<Policy>, Why> {
+/// Compiles a policy, and logs its warnings. `variable` is the value of [`GATEWAY_VARIABLE`]. `adapter` is the only gateway that a native
+/// adapter runs in. The Wasm filter passes `None`: it runs in several, and cannot find out in which.
+pub(super) fn compile<H: Host>(
+    host: &H,
+    json: &[u8],
+    variable: Option<&[u8]>,
+    adapter: Option<&'static str>,
+) -> Result<Arc<Policy>, Why> {
     if json.trim_ascii_start().first() != Some(&b'{') {
         return Err(Why::NotJson);
     }
@@ -345,8 +351,12 @@ pub(super) fn compile<H: Host>(host: &H, json: &[u8], variable: Option<&[u8]>) -
         log::warn!("{warning}");
     }
     let policy = compiled.policy;
-    match variable.filter(|name| *name != policy.features.name.as_bytes()) {
-        Some(other) => Err(Why::Gateway(policy.features.name, String::from_utf8_lossy(other).into_owned())),
+    let gateway = policy.features.name;
+    if adapter.map_or(gateway == ENVOY_MODULE, |own| gateway != own) {
+        return Err(Why::Adapter(gateway, adapter));
+    }
+    match variable.filter(|name| *name != gateway.as_bytes()) {
+        Some(other) => Err(Why::Gateway(gateway, String::from_utf8_lossy(other).into_owned())),
         None => Ok(Arc::new(policy)),
     }
 }

@@ -207,14 +207,15 @@ pub trait Host: Clone + 'static {
     fn expect_overrun(&self, bytes: usize);
 }
 
-/// Compiles a policy, and logs its warnings, in an adapter whose workers share policies.
+/// Compiles a policy, and logs its warnings, in an adapter whose workers share policies. `gateway` is the value that the policy's field of
+/// this name must have in this adapter.
 ///
 /// # Errors
 /// What is wrong, a line for each problem.
 #[cfg(any(test, feature = "adapter"))]
-pub fn compile<H: Host>(host: &H, json: &[u8]) -> Result<Arc<Policy>, Vec<String>> {
+pub fn compile<H: Host>(host: &H, json: &[u8], gateway: &'static str) -> Result<Arc<Policy>, Vec<String>> {
     let variable = host.variable(GATEWAY_VARIABLE);
-    gate::compile(host, json, variable.as_deref()).map_err(|why| why.lines())
+    gate::compile(host, json, variable.as_deref(), Some(gateway)).map_err(|why| why.lines())
 }
 
 /// Rejects a header value that would end its line: it contains a line break or NUL. `call` is the host call that would write it.

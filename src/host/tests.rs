@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::fake::Fake;
 use super::root::Root;
 use super::stream::{HttpStream, StreamAction, UPSTREAM_ADDRESS};
-use super::{BAD_ARGUMENT, HostError, Map, check_value};
+use super::{BAD_ARGUMENT, HostError, Map, check_value, compile};
 use crate::identity::signature::{Message, StructuredFields, base, read};
+use crate::policy::ENVOY_MODULE;
 use crate::request::certificate::testing::{Certificate, pem, sha256_hex};
 use crate::request::headers::Headers;
 use crate::testing::{self, NOW, SECRET};
@@ -365,6 +366,44 @@ fn an_invalid_configuration_keeps_the_previous_policy() {
     assert!(!worker.configure(&document().to_string()));
     worker.host.0.fails.set(None);
     assert_eq!(worker.stream(&health()).on_request_headers(true), StreamAction::Continue);
+}
+
+/// What differs between the adapters is in the policy: the filter would not hold what the module holds.
+#[test]
+fn the_filter_rejects_a_policy_for_the_module() {
+    let mut worker = Worker::new(&document());
+    let mut for_module = document();
+    for_module["gateway"] = json!(ENVOY_MODULE);
+    assert!(!worker.configure(&for_module.to_string()));
+    assert_eq!(worker.stream(&health()).on_request_headers(true), StreamAction::Continue, "the previous policy");
+    // Kong would forward requests without the filter.
+    worker.host.0.variables.borrow_mut().insert("CALLGATE_GATEWAY".into(), b"kong".to_vec());
+    assert!(worker.configure(&for_module.to_string()));
+    assert_eq!(worker.stream(&health()).on_request_headers(true), StreamAction::Pause);
+    assert_eq!(worker.answers(), [(500, "callgate_host_error".to_owned())]);
+}
+
+#[test]
+fn the_module_accepts_only_a_policy_for_it() {
+    let host = Worker::unconfigured().host;
+    let mut policy = document();
+    policy["body_check"] = json!("after_headers");
+    policy["tables"] = json!({ "key": { "env": "T" } });
+    for gateway in ["envoy", "envoy-gateway", "istio", "higress"] {
+        policy["gateway"] = json!(gateway);
+        let message = format!(
+            "gateway: the policy is written for `{gateway}`, and this is the dynamic module; expected `gateway: envoy-module`"
+        );
+        let lines = compile(&host, policy.to_string().as_bytes(), ENVOY_MODULE).unwrap_err();
+        assert_eq!(lines, [message]);
+    }
+    policy["gateway"] = json!(ENVOY_MODULE);
+    let compiled = compile(&host, policy.to_string().as_bytes(), ENVOY_MODULE).unwrap();
+    assert_eq!(compiled.features.name, ENVOY_MODULE);
+    // There is no default.
+    policy.as_object_mut().unwrap().remove("gateway");
+    let lines = compile(&host, policy.to_string().as_bytes(), ENVOY_MODULE).unwrap_err();
+    assert!(lines.iter().any(|line| line.contains("gateway")), "{lines:?}");
 }
 
 #[test]

@@ -183,7 +183,7 @@ impl Features {
             Gateway::Envoy => ENVOY,
             // A module verifies natively. Envoy itself gives it only the digest of the client's certificate. The certificate comes from
             // another filter (`set_filter_state`), and must have that digest.
-            Gateway::EnvoyModule => Self { name: "envoy-module", ..ENVOY },
+            Gateway::EnvoyModule => Self { name: ENVOY_MODULE, ..ENVOY },
             // The `vm_id` of Istio's filters is empty, and all filters with an empty `vm_id` share one map.
             Gateway::Istio => Self { name: "istio", body: BodyCheck::Late, store_is_ours: false, ..ENVOY },
             Gateway::EnvoyGateway => Self { name: "envoy-gateway", body: BodyCheck::Late, ..ENVOY },
@@ -282,6 +282,10 @@ impl Numbers {
 /// The environment variable with the name of the gateway that runs the filter, as in the policy's `gateway` field. It is needed
 /// because an unreadable configuration does not name its gateway.
 pub const GATEWAY_VARIABLE: &str = "CALLGATE_GATEWAY";
+
+/// The value of the policy's `gateway` field for the dynamic module. Only the module accepts it, and it accepts no other value: it holds
+/// the heads of requests and gets client certificates in another way than the Wasm filter of any gateway.
+pub const ENVOY_MODULE: &str = "envoy-module";
 
 /// Reports whether the filter must accept an invalid configuration and then deny every request. This is the case if a filter that
 /// rejects its configuration leaves the API unprotected. If [`GATEWAY_VARIABLE`] is set, it decides; a value that names no

@@ -63,7 +63,8 @@ pub use endpoint::Endpoint;
 pub use expiry::parse_expiry;
 pub use fetched_hosts::FetchedHost;
 pub use gateway::{
-    BodyCheck, ClockCall, Features, Fetching, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store, must_accept,
+    BodyCheck, ClockCall, ENVOY_MODULE, Features, Fetching, GATEWAY_VARIABLE, HostName, Numbers, RecordPlace, Store,
+    must_accept,
 };
 pub use reach::Reachable;
 

@@ -252,6 +252,13 @@ fn envoy_rejects_a_policy_for_another_gateway() {
     let Err(failed) = Vm::start(&MODULE, kong.as_bytes(), &variable("envoy")) else { panic!("it starts") };
     assert!(failed.logs.iter().any(|log| log.message.contains("`CALLGATE_GATEWAY` is `envoy`")), "{failed}");
     assert!(Vm::start(&MODULE, policy().to_string().as_bytes(), &variable("envoy")).is_ok());
+
+    let module = policy_with(json!({ "gateway": "envoy-module" })).to_string();
+    for environment in [&[][..], &variable("envoy"), &variable("envoy-module")] {
+        let Err(failed) = Vm::start(&MODULE, module.as_bytes(), environment) else { panic!("it starts") };
+        let expected = "the policy is written for `envoy-module`, the dynamic module, and this is the Wasm filter";
+        assert!(failed.logs.iter().any(|log| log.message.contains(expected)), "{failed}");
+    }
 }
 
 #[test]

@@ -55,6 +55,24 @@ fn envoy_does_not_start_with_an_invalid_policy_and_logs_every_finding() {
     }
 }
 
+/// What the adapters can do differs, so a policy that was checked for one of them says nothing about the other.
+#[test]
+fn envoy_does_not_start_with_a_policy_for_another_gateway() {
+    let written_for = |gateway: &'static str| {
+        move |bootstrap: &mut Bootstrap| {
+            let value = &mut bootstrap.filter().unwrap()["filter_config"]["value"];
+            *value = json!(value.as_str().unwrap().replace("envoy-module", gateway));
+        }
+    };
+    for gateway in ["envoy", "envoy-gateway"] {
+        let message = refusal(&policy().to_string(), written_for(gateway), &Options::default());
+        let expected = format!(
+            "gateway: the policy is written for `{gateway}`, and this is the dynamic module; expected `gateway: envoy-module`"
+        );
+        assert!(message.contains(&expected), "no `{expected}` in: {message}");
+    }
+}
+
 #[test]
 fn an_invalid_update_is_rejected_with_its_findings_and_changes_nothing() {
     let gate = start(&limited(), dynamic, &Options::default());
