@@ -75,6 +75,8 @@ impl Shared {
             *shared.alarm.lock().unwrap_or_else(PoisonError::into_inner) = Some(alarm);
             shared.tick_after(host.period());
         }
+        #[cfg(test)]
+        crate::on_purpose::configuration::panic_in("config_new");
         // Even without a timer: at its end, the policy withdraws what it published.
         main_thread::keep(Arc::clone(&shared), host, root);
         Ok(shared)

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use callgate::Answer;
 use callgate::host::StreamAction;
@@ -20,6 +21,8 @@ use crate::abi::{self, EnvoyBuffer, EnvoyConfig, EnvoyStream, HeaderLine};
 use crate::config::Shared;
 use crate::io::{Io, Reply};
 use crate::main_thread::{self, Response};
+#[cfg(test)]
+use crate::on_purpose;
 use crate::stream::{Phase, Stream};
 use crate::{logger, metrics, worker};
 
@@ -30,6 +33,8 @@ type ModuleConfig = *const c_void;
 
 /// The version of Envoy's interface. Envoy only warns about another one.
 const VERSION: &std::ffi::CStr = c"v0.1.0";
+/// When the timer of a configuration fires again after a panic. It bounds how often a defect is logged that panics each time.
+const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
 #[cfg(any(test, feature = "testing"))]
 thread_local! {
@@ -147,16 +152,18 @@ hooks! {
     ) -> ModuleConfig {
         // SAFETY: the configuration is valid until the hook returns.
         let configuration = unsafe { configuration.bytes() };
-        match guarded(|| Shared::new(envoy, configuration)) {
-            Some(Ok(config)) => Arc::into_raw(config).cast(),
-            Some(Err(lines)) => {
+        let created = guarded(|| match Shared::new(envoy, configuration) {
+            Ok(config) => Arc::into_raw(config).cast(),
+            Err(lines) => {
                 for line in lines {
                     log::error!("{line}");
+                    #[cfg(test)]
+                    on_purpose::configuration::panic_in("findings");
                 }
                 ptr::null()
             }
-            None => ptr::null(),
-        }
+        });
+        created.unwrap_or(ptr::null())
     }
 
     /// Ends a configuration, on any thread, after its last stream.
@@ -188,7 +195,16 @@ hooks! {
     fn envoy_dynamic_module_on_http_filter_config_scheduled(envoy: EnvoyConfig, module: ModuleConfig, _event: u64) {
         // SAFETY: Envoy passes the object of a configuration that has not ended.
         let Some(config) = (unsafe { config(module) }) else { return };
-        guarded(move || main_thread::tick(&config, envoy));
+        let ticked = guarded(|| {
+            #[cfg(test)]
+            on_purpose::configuration::panic_in("config_scheduled");
+            main_thread::tick(&config, envoy);
+        });
+        if ticked.is_none() {
+            // Without its timer, the configuration would never fetch a document again.
+            guarded(|| config.tick_after(Some(AFTER_A_PANIC)));
+        }
+        guarded(move || drop(config));
     }
 
     /// Handles the result of a call of a configuration, on the main thread.
@@ -202,6 +218,8 @@ hooks! {
         // SAFETY: Envoy passes the lists, and the response is dropped before this hook returns.
         guarded(move || {
             let response = unsafe { Response::new(headers, headers_count, chunks, chunks_count) };
+            #[cfg(test)]
+            on_purpose::configuration::panic_in("config_http_callout_done");
             main_thread::receive(&config, envoy, call, response);
         });
     }
@@ -276,7 +294,7 @@ hooks! {
     ) -> u32 {
         // SAFETY: Envoy passes the object of a stream that has not ended, and the details are valid until the hook returns.
         let (stream, details) = unsafe { (stream(module), details.bytes()) };
-        with_stream(stream, Phase::End, |stream| {
+        with_stream(stream, Phase::Reply, |stream| {
             stream.local_reply(details);
             StreamAction::Continue
         });

@@ -26,6 +26,10 @@ mod io;
 mod logger;
 mod main_thread;
 mod metrics;
+#[cfg(any(test, feature = "panic-on-purpose"))]
+mod on_purpose;
+#[cfg(test)]
+mod panic_tests;
 mod properties;
 mod settings;
 mod store;

@@ -12,6 +12,8 @@ use crate::clock;
 use crate::config::Shared;
 use crate::host::Envoy;
 use crate::io::{Io, Reply};
+#[cfg(feature = "panic-on-purpose")]
+use crate::on_purpose::Asked;
 use crate::properties;
 use crate::timer::Alarm;
 use crate::worker::Worker;
@@ -30,6 +32,8 @@ pub(crate) enum Phase {
     BeforeResponse,
     /// The response has begun.
     Response,
+    /// Envoy or one of its filters, such as the module, is about to send a response without the upstream's data.
+    Reply,
     /// Nothing is sent any more.
     End,
 }
@@ -47,6 +51,8 @@ pub(crate) struct Stream {
     waits: Cell<Option<Duration>>,
     /// Whether a defect ended the stream.
     is_broken: Cell<bool>,
+    #[cfg(feature = "panic-on-purpose")]
+    asked: Asked,
 }
 
 impl Stream {
@@ -54,11 +60,23 @@ impl Stream {
         let worker = Worker::of(config);
         let http = RefCell::new(worker.stream());
         let (alarm, second, waits, is_broken) = (RefCell::default(), Cell::default(), Cell::default(), Cell::default());
-        Self { io: Rc::new(io), worker, http, alarm, second, waits, is_broken }
+        Self {
+            io: Rc::new(io),
+            worker,
+            http,
+            alarm,
+            second,
+            waits,
+            is_broken,
+            #[cfg(feature = "panic-on-purpose")]
+            asked: Asked::default(),
+        }
     }
 
     /// Handles the headers of the request.
     pub(crate) fn request_headers(&self, end_of_stream: bool) -> StreamAction {
+        #[cfg(feature = "panic-on-purpose")]
+        self.asked.read(&self.io);
         self.request(|http| http.on_request_headers(end_of_stream))
     }
 
@@ -67,27 +85,43 @@ impl Stream {
         // Without a size, the engine finds that the body is incomplete and denies the request.
         let size = self.io.request_size().unwrap_or(0);
         self.io.request.add(size.saturating_sub(self.io.held.get()));
-        let action = self.request(|http| http.on_request_body(size, end_of_stream));
+        let action = self.request(|http| {
+            #[cfg(feature = "panic-on-purpose")]
+            self.asked.panic_in("body");
+            http.on_request_body(size, end_of_stream)
+        });
         self.io.held.set(if action == StreamAction::Pause { size } else { 0 });
         action
     }
 
     /// Handles the trailers of the request.
     pub(crate) fn request_trailers(&self) -> StreamAction {
-        self.request(HttpStream::on_request_trailers)
+        self.request(|http| {
+            #[cfg(feature = "panic-on-purpose")]
+            self.asked.panic_in("trailers");
+            http.on_request_trailers()
+        })
     }
 
     /// Handles the headers of the response.
     pub(crate) fn response_headers(&self, end_of_stream: bool) -> StreamAction {
         self.io.response.began.set(true);
         self.io.response.ended.set(end_of_stream);
-        self.response(|http| http.on_response_headers(end_of_stream))
+        self.response(|http| {
+            #[cfg(feature = "panic-on-purpose")]
+            self.asked.panic_in("response");
+            http.on_response_headers(end_of_stream)
+        })
     }
 
     /// Handles a part of the response's body.
     pub(crate) fn response_body(&self, end_of_stream: bool) -> StreamAction {
         let action = match self.io.find_response_part(end_of_stream) {
-            Ok(size) => self.response(|http| http.on_response_body(size, end_of_stream)),
+            Ok(size) => self.response(|http| {
+                #[cfg(feature = "panic-on-purpose")]
+                self.asked.panic_in("response-body");
+                http.on_response_body(size, end_of_stream)
+            }),
             // The stream has ended.
             Err(_) => StreamAction::Pause,
         };
@@ -101,6 +135,8 @@ impl Stream {
     /// Notes the end of a response with trailers.
     pub(crate) fn response_trailers(&self) -> StreamAction {
         self.io.response.ended.set(true);
+        #[cfg(feature = "panic-on-purpose")]
+        self.asked.panic_in("response-trailers");
         // Trailers would release what is held of a response that must not continue.
         let is_ended = self.is_broken.get() || self.io.answered().is_some();
         if is_ended { StreamAction::Pause } else { StreamAction::Continue }
@@ -108,6 +144,8 @@ impl Stream {
 
     /// Notes that Envoy, or one of its filters, sends a response.
     pub(crate) fn local_reply(&self, details: &[u8]) {
+        #[cfg(feature = "panic-on-purpose")]
+        self.asked.panic_in("local-reply");
         // No other hook of this stream reads it now.
         if let Ok(mut last) = self.io.reply_details.try_borrow_mut() {
             *last = Some(details.to_vec());
@@ -123,6 +161,8 @@ impl Stream {
         }
         let second_has_passed = self.second_has_passed();
         let woken = self.enter(|http| {
+            #[cfg(feature = "panic-on-purpose")]
+            self.asked.panic_in("wake");
             http.on_wake(second_has_passed);
             http.wakes_after()
         });
@@ -139,7 +179,11 @@ impl Stream {
 
     /// Completes the record. Envoy writes the access log after this, and passes nothing more to the module than the stream's end.
     pub(crate) fn complete(&self) {
-        self.enter(HttpStream::on_log);
+        self.enter(|http| {
+            #[cfg(feature = "panic-on-purpose")]
+            self.asked.panic_in("complete");
+            http.on_log();
+        });
         self.finish();
     }
 
@@ -156,6 +200,8 @@ impl Stream {
     /// Ends the stream. Envoy's object must not be used any more.
     pub(crate) fn end(&self) {
         self.io.end();
+        #[cfg(feature = "panic-on-purpose")]
+        self.asked.panic_in("destroy");
         self.alarm.take();
         // Hooks that run around this one do not use it any more.
         if let Ok(mut http) = self.http.try_borrow_mut() {
@@ -167,18 +213,24 @@ impl Stream {
 
     /// Ends the stream after a defect. Only this stream is lost.
     pub(crate) fn fail(&self, phase: Phase) {
+        self.worker.retire();
+        if phase == Phase::Reply {
+            // Only the details are lost. The hooks that follow let the response pass: without it, the client would wait.
+            return;
+        }
         self.is_broken.set(true);
         self.io.take_reply();
         self.io.take_continue();
         self.alarm.take();
-        self.worker.retire();
         let answer = Answer::host_error();
         match phase {
             // A response that has begun nevertheless is reset by Envoy.
-            Phase::BeforeResponse => self.io.send(&Reply::from(answer)),
-            Phase::Response => self.io.reset(&answer.details),
+            Phase::BeforeResponse if self.io.answered().is_none() => self.io.send(&Reply::from(answer)),
+            // The module's response does not continue after this hook, and there is no second one.
+            Phase::BeforeResponse | Phase::Response => self.io.reset(&answer.details),
             // What was recorded before is not lost.
             Phase::End => self.finish(),
+            Phase::Reply => {}
         }
     }
 

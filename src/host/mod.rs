@@ -48,6 +48,9 @@ mod waiting;
 #[cfg(target_arch = "wasm32")]
 mod wasm;
 
+#[cfg(feature = "panic-on-purpose")]
+#[doc(hidden)]
+pub use request::LATER_PANICS;
 pub use root::Root;
 pub use stream::{HttpStream, StreamAction};
 

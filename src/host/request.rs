@@ -48,11 +48,26 @@ fn as_sent(headers: &Headers, target: &[u8]) -> Headers {
     })
 }
 
+/// Values of the header `x-panic-on-purpose` that do not stop the hook for the headers of the request: the module stops in a later hook.
+#[cfg(feature = "panic-on-purpose")]
+pub const LATER_PANICS: [&str; 9] = [
+    "body",
+    "trailers",
+    "response",
+    "response-body",
+    "response-trailers",
+    "local-reply",
+    "wake",
+    "complete",
+    "destroy",
+];
+
 /// Stops the VM, for a test of the consequences of a panic. Never part of a release.
 #[cfg(feature = "panic-on-purpose")]
 #[expect(clippy::panic, reason = "this is its purpose")]
 fn panic_on_purpose(headers: &Headers) {
-    if headers.iter().any(|(name, _)| name == b"x-panic-on-purpose") {
+    let is_later = |value: &[u8]| LATER_PANICS.iter().any(|hook| hook.as_bytes() == value);
+    if headers.iter().any(|(name, value)| name == b"x-panic-on-purpose" && !is_later(value)) {
         panic!("on purpose");
     }
 }
