@@ -83,7 +83,7 @@ fn another_worker_fetches_after_the_vm_that_fetched_was_lost() {
 
 #[test]
 fn a_trap_leaves_no_waiting_request_without_an_answer() {
-    if !wasm_only("a panic ends no other request; `module/panics.rs` tests it") {
+    if !wasm_only("a panic ends no other request, which `module/panics.rs` tests with 50 that wait") {
         return;
     }
     let idp = KeyServer::start().unwrap();

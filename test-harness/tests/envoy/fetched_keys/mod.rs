@@ -24,10 +24,10 @@ use crate::envoy::limits::counted;
 use crate::envoy::operating::until;
 
 /// A key server, the name of its issuer and of its cluster, and the member `keys` of the issuer.
-type Server<'s> = (&'s str, &'s KeyServer, Value);
+pub(crate) type Server<'s> = (&'s str, &'s KeyServer, Value);
 
 /// Returns the test policy with issuers whose keys are fetched. The URL names the issuer, and the cluster the server.
-fn fetching(servers: &[Server<'_>]) -> Value {
+pub(crate) fn fetching(servers: &[Server<'_>]) -> Value {
     let issuers: Vec<_> = servers.iter().map(|(name, server, keys)| (*name, server.issuer(), keys)).collect();
     fetching_from(&issuers)
 }
@@ -61,7 +61,7 @@ fn remote(server: &KeyServer, name: &str) -> Value {
 }
 
 /// The same with another `timeout`.
-fn remote_within(server: &KeyServer, name: &str, timeout: &str) -> Value {
+pub(crate) fn remote_within(server: &KeyServer, name: &str, timeout: &str) -> Value {
     json!({ "remote": { "url": server.jwks_uri(), "cluster": name, "timeout": timeout } })
 }
 
@@ -70,14 +70,14 @@ fn workers() -> Options {
 }
 
 /// Adds the clusters, without TLS, because the servers have no certificates.
-fn add_servers(bootstrap: &mut Bootstrap, servers: &[Server<'_>]) {
+pub(crate) fn add_servers(bootstrap: &mut Bootstrap, servers: &[Server<'_>]) {
     for (name, server, _) in servers {
         bootstrap.add_server(name, server.address()).unwrap();
     }
 }
 
 /// Lets requests state their source in `X-Forwarded-For`: few of one source may wait for keys.
-fn behind_a_proxy(bootstrap: &mut Bootstrap) {
+pub(crate) fn behind_a_proxy(bootstrap: &mut Bootstrap) {
     bootstrap.manager().unwrap()["xff_num_trusted_hops"] = json!(1);
 }
 
@@ -94,7 +94,7 @@ fn claims() -> Value {
     json!({ "aud": "https://api.example.com", "sub": "robot", "client_id": "robot", "scope": "items:read items:write" })
 }
 
-fn with(server: &KeyServer) -> Request {
+pub(crate) fn with(server: &KeyServer) -> Request {
     Request::get("/items/1").host(HOST).bearer(&server.mint(&claims()))
 }
 
@@ -114,7 +114,7 @@ fn with_unknown_key(server: &KeyServer, number: usize) -> Request {
 
 /// Sends requests until one gets this status. Returns how long that took.
 #[track_caller]
-fn await_status(gate: &Gate, request: &Request, status: u16) -> Duration {
+pub(crate) fn await_status(gate: &Gate, request: &Request, status: u16) -> Duration {
     let start = Instant::now();
     loop {
         let response = gate.call(request);
@@ -164,7 +164,11 @@ fn assert_allowed_or_told_to_wait(response: &Response) {
 /// Sends 50 requests that need a key which the provider does not deliver yet, each from another source, and runs `meanwhile` when all of
 /// them wait. Returns the value of `X-Mark` and the answer of each. The gate must be [`behind_a_proxy`].
 #[track_caller]
-fn while_fifty_wait(gate: &Gate, idp: &KeyServer, meanwhile: impl FnOnce()) -> Vec<(String, anyhow::Result<Response>)> {
+pub(crate) fn while_fifty_wait(
+    gate: &Gate,
+    idp: &KeyServer,
+    meanwhile: impl FnOnce(),
+) -> Vec<(String, anyhow::Result<Response>)> {
     let api = gate.envoy.api().unwrap();
     await_status(gate, &with(idp), 200);
     idp.rotate().unwrap();
