@@ -57,7 +57,6 @@ impl OverEcds {
     pub(crate) fn write(&self, policy: &Value, change: impl FnOnce(&mut Bootstrap)) {
         let mut next = self.base.with_policy(&policy.to_string()).unwrap();
         change(&mut next);
-        next.provide_libraries(self.gate.envoy.folder()).unwrap();
         discover(self.folder.path(), next.filter().unwrap());
     }
 

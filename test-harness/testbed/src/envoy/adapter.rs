@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
 use crate::build::{self, Flavor};
@@ -122,26 +122,15 @@ pub(super) fn with_names_of_the_filter(stats: &str) -> String {
     renamed.fold(String::with_capacity(plain.len()), |text, line| text + &line + "\n")
 }
 
-/// Returns the name under which Envoy looks for the library in this file.
-///
-/// # Errors
-/// When the file is not named like a library.
-pub(super) fn library_name(file: &Path) -> Result<&str> {
-    let name = file.file_name().and_then(OsStr::to_str);
-    name.and_then(|name| name.strip_prefix("lib")?.strip_suffix(".so"))
-        .with_context(|| format!("`{}` is not named `lib*.so`, so Envoy does not find it", file.display()))
-}
-
-/// Returns the gate's filter with the module. Envoy finds the library by its name, in the folder in which Envoy runs.
-///
-/// The other way, with the path of a file, lets some versions of Envoy copy each module to the same place and load only the first one.
+/// Returns the gate's filter with the module, in the form of the shipped files: with the path of the library. Envoy loads each path as a
+/// separate library, and does not read a file again that was replaced under the same path.
 pub(super) fn filter() -> Value {
     json!({
         "name": "callgate",
         "typed_config": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.dynamic_modules.v3.DynamicModuleFilter",
             // Without `do_not_close`, the end of the last listener would unmap the library, and with it limits and replay state.
-            "dynamic_module_config": { "name": "", "do_not_close": true },
+            "dynamic_module_config": { "module": { "local": { "filename": "" } }, "do_not_close": true },
             "filter_name": "callgate",
             "filter_config": { "@type": "type.googleapis.com/google.protobuf.StringValue", "value": "" },
         },
@@ -269,9 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn libraries_are_found_by_name() {
-        assert_eq!(library_name(Path::new("/a/libcallgate-0.1.0.so")).unwrap(), "callgate-0.1.0");
-        assert!(library_name(Path::new("/a/callgate.so")).is_err());
+    fn the_file_determines_the_adapter() {
         assert_eq!(Adapter::of(Path::new("/a/libcallgate-0.1.0.so")), Adapter::Module);
         assert_eq!(Adapter::of(Path::new("/a/callgate.wasm")), Adapter::Wasm);
     }

@@ -3,11 +3,9 @@
 //! All demos, tests and measurements run on the configuration that users copy. There must not be a second configuration that could drift
 //! from it.
 
-use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
-use std::os::unix::fs::symlink;
-use std::path::{Path, PathBuf};
-use std::{env, fs, io};
+use std::path::{self, Path};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
@@ -32,8 +30,6 @@ pub struct Bootstrap {
     policy: String,
     /// The names of the variables that the module's policy may read.
     environment: Vec<String>,
-    /// The libraries of the listeners. Envoy looks for them in its folder.
-    libraries: BTreeSet<PathBuf>,
 }
 
 impl Bootstrap {
@@ -77,7 +73,6 @@ impl Bootstrap {
             adapter: Adapter::Wasm,
             policy: String::new(),
             environment: Vec::new(),
-            libraries: BTreeSet::new(),
         })
     }
 
@@ -117,8 +112,7 @@ impl Bootstrap {
         Self::joined(listeners)
     }
 
-    /// Returns one configuration with the listeners of several, each under its name. Everything else is from the first one, except the
-    /// libraries.
+    /// Returns one configuration with the listeners of several, each under its name. Everything else is from the first one.
     ///
     /// # Errors
     /// When the list is empty.
@@ -129,7 +123,6 @@ impl Bootstrap {
             let mut listener = configuration.at(LISTENER)?.take();
             *child(&mut listener, "/name")? = json!(name);
             listeners.push(listener);
-            joined.libraries.extend(configuration.libraries);
         }
         *joined.at(LISTENERS)? = Value::Array(listeners);
         Ok(joined)
@@ -197,14 +190,14 @@ impl Bootstrap {
     /// Replaces the file of the filter or of the module by another one of the same adapter.
     ///
     /// # Errors
-    /// When the configuration has no gate, or Envoy would not find the file.
+    /// When the configuration has no gate.
     pub fn set_module(&mut self, file: &Path) -> Result<()> {
         match self.adapter {
             Adapter::Wasm => *child(self.gate()?, "/vm_config/code/local/filename")? = json!(file),
             Adapter::Module => {
-                let name = adapter::library_name(file)?;
-                *child(self.filter()?, "/dynamic_module_config/name")? = json!(name);
-                self.libraries.insert(file.to_owned());
+                // Envoy does not run in the folder of the tests.
+                let file = path::absolute(file).context("there is no current folder")?;
+                *child(self.filter()?, "/dynamic_module_config/module/local/filename")? = json!(file);
             }
         }
         Ok(())
@@ -300,27 +293,8 @@ impl Bootstrap {
         child(&mut self.json, pointer)
     }
 
-    /// Makes the libraries of the configuration available to the Envoy that runs in this folder.
-    ///
-    /// # Errors
-    /// When the folder cannot be written.
-    pub fn provide_libraries(&self, folder: &Path) -> Result<()> {
-        for file in &self.libraries {
-            let file = env::current_dir().context("there is no current folder")?.join(file);
-            let link = folder.join(file.file_name().context("a library has no name")?);
-            // Envoy resolves links, so all listeners share the library.
-            if let Err(error) = symlink(&file, &link)
-                && error.kind() != io::ErrorKind::AlreadyExists
-            {
-                return Err(error).with_context(|| format!("cannot link {}", link.display()));
-            }
-        }
-        Ok(())
-    }
-
     /// Returns the text of the file that Envoy starts with. Writes the files that it refers to into `folder`.
     fn to_json(&self, folder: &Path) -> Result<String> {
-        self.provide_libraries(folder)?;
         if !self.dynamic {
             let mut bootstrap = self.json.clone();
             adapter::pass_certificates(child(&mut bootstrap, LISTENERS)?);
@@ -340,7 +314,6 @@ impl Bootstrap {
 
     /// Writes the listeners to the file that Envoy watches. Envoy watches for moves, which also keeps it from reading an incomplete file.
     pub(super) fn write_listeners(&self, folder: &Path) -> Result<()> {
-        self.provide_libraries(folder)?;
         let mut listeners = self.json.pointer(LISTENERS).cloned().context("the configuration has no listeners")?;
         adapter::pass_certificates(&mut listeners);
         let mut resources = json!({ "resources": listeners });

@@ -20,8 +20,6 @@ use crate::kept::KEEPER;
 const START_DEADLINE: Duration = Duration::from_secs(300);
 const STOP_DEADLINE: Duration = Duration::from_secs(10);
 const POLL: Duration = Duration::from_millis(20);
-/// Where Envoy looks for dynamic modules, if not in its working folder.
-const SEARCH_PATH: &str = "ENVOY_DYNAMIC_MODULES_SEARCH_PATH";
 
 /// The settings of a start, apart from the configuration.
 #[derive(Clone, Debug)]
@@ -79,8 +77,6 @@ impl Envoy {
             }
             Binary::Image(image) => docker(&mut command, &image, folder.path(), options),
         }
-        // Libraries are in the working folder.
-        command.env_remove(SEARCH_PATH);
         let mut child = command
             .arg("--config-path")
             .arg(configuration)
@@ -124,7 +120,6 @@ impl Envoy {
             }
         };
         let output = command
-            .env_remove(SEARCH_PATH)
             .args(["--mode", "validate", "--log-level", "critical", "--use-dynamic-base-id", "--config-path"])
             .arg(configuration)
             .current_dir(folder)

@@ -1,10 +1,11 @@
 //! What a configuration may be, and what is kept and lost when it or the library is replaced.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use test_harness::build::Flavor;
 use test_harness::client::Request;
-use test_harness::envoy::{Bootstrap, Options};
+use test_harness::envoy::{Adapter, Bootstrap, Options};
 
 use super::{library, refusal, start};
 use crate::envoy::configuration::await_stat;
@@ -149,6 +150,59 @@ fn with_another_version(gate: &Gate, folder: &Path) -> Bootstrap {
     let mut next = gate.bootstrap.clone();
     next.set_module(&file).unwrap();
     next
+}
+
+/// Returns the module that panics if a request asks for it. That shows which of two libraries runs.
+fn other_library() -> PathBuf {
+    Adapter::Module.build(Flavor::Testing).unwrap()
+}
+
+/// Asserts that the library that ships decides, or the other one.
+#[track_caller]
+fn assert_runs(gate: &Gate, is_other: bool) {
+    let response = gate.call(&good().header("X-Panic-On-Purpose", "1"));
+    assert_eq!(response.status, if is_other { 500 } else { 200 }, "{}", response.text());
+}
+
+/// An upgrade as the guide describes it, and the way back.
+#[test]
+fn another_filename_over_lds_loads_another_library() {
+    let gate = start(&policy(), dynamic, &Options::default());
+    assert_runs(&gate, false);
+    let mut next = gate.bootstrap.clone();
+    next.set_module(&other_library()).unwrap();
+    let named = &next.filter().unwrap()["dynamic_module_config"]["module"]["local"]["filename"];
+    assert_eq!(*named, json!(other_library()));
+    update(&gate, &next, 2);
+    assert_runs(&gate, true);
+    update(&gate, &gate.bootstrap, 3);
+    assert_runs(&gate, false);
+}
+
+#[test]
+fn a_file_that_is_replaced_under_the_same_name_has_no_effect_until_envoy_restarts() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("libcallgate.so");
+    let put = |library: &Path| {
+        let new = folder.path().join("new");
+        std::fs::copy(library, &new).unwrap();
+        std::fs::rename(new, &file).unwrap();
+    };
+    put(library());
+    let start = || Gate::try_start(&file, &limited().to_string(), dynamic, &Options::default()).unwrap();
+    let gate = start();
+    assert_runs(&gate, false);
+    put(&other_library());
+    for number in 2..4 {
+        let mut policy = limited();
+        policy["agents"]["robot"]["purpose"] = json!(format!("update {number}"));
+        update(&gate, &gate.bootstrap.with_policy(&policy.to_string()).unwrap(), number);
+    }
+    // The limit has one request left, so the first library still counts.
+    assert_runs(&gate, false);
+    assert_eq!(gate.call(&good()).status, 429);
+    drop(gate);
+    assert_runs(&start(), true);
 }
 
 #[test]
