@@ -1,7 +1,7 @@
 //! The functions that Envoy calls. Each only finds its object, and catches panics.
 //!
 //! A panic must not leave a hook: Envoy would abort with all its connections, and its crash report prints the request. A stream whose hook
-//! panics is answered with status 500, or reset if its response has begun.
+//! panics is answered with status 500, or reset if its response has begun or the module has answered it already.
 //!
 //! Envoy looks up the functions by their names. It rejects a library that lacks one of those about streams and configurations, even if the
 //! module has no use for it.

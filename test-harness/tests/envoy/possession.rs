@@ -35,7 +35,7 @@ fn workers() -> Options {
 }
 
 /// Returns a token that is bound to the client's key.
-fn bound_token() -> String {
+pub(crate) fn bound_token() -> String {
     let mut claims = claims("items:read");
     claims["cnf"] = json!({ "jkt": CLIENT.thumbprint() });
     KEY.sign(&header(), &claims)
@@ -43,6 +43,11 @@ fn bound_token() -> String {
 
 /// Returns a request with a new proof.
 fn call(token: &str, nonce: Option<&str>) -> Request {
+    call_of("/items/1", token, nonce)
+}
+
+/// Returns the same for another path.
+pub(crate) fn call_of(path: &str, token: &str, nonce: Option<&str>) -> Request {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let mut jwk = CLIENT.public_jwk();
     jwk.as_object_mut().unwrap().remove("alg");
@@ -50,14 +55,14 @@ fn call(token: &str, nonce: Option<&str>) -> Request {
     let mut claims = json!({
         "jti": NEXT.fetch_add(1, Ordering::Relaxed).to_string(),
         "htm": "GET",
-        "htu": format!("https://{HOST}/items/1"),
+        "htu": format!("https://{HOST}{path}"),
         "iat": now(),
         "ath": URL_SAFE_NO_PAD.encode(Sha256::digest(token)),
     });
     if let Some(nonce) = nonce {
         claims["nonce"] = json!(nonce);
     }
-    let request = Request::get("/items/1").host(HOST).header("Authorization", format!("DPoP {token}"));
+    let request = Request::get(path).host(HOST).header("Authorization", format!("DPoP {token}"));
     request.header("DPoP", CLIENT.sign(&header, &claims))
 }
 

@@ -51,7 +51,7 @@ pub(crate) fn signed_policy() -> Value {
     policy
 }
 
-fn pass_secrets(bootstrap: &mut Bootstrap) {
+pub(crate) fn pass_secrets(bootstrap: &mut Bootstrap) {
     bootstrap.set_environment(&["robot", "other", "tables"].map(|whose| format!("{VARIABLE}_{whose}"))).unwrap();
 }
 
@@ -65,7 +65,7 @@ fn update(gate: &Gate, policy: &Value, number: u64) {
     await_stat(gate, "listener_manager.lds.update_success", number);
 }
 
-fn options(concurrency: u32) -> Options {
+pub(crate) fn options(concurrency: u32) -> Options {
     let secret = |agent: &str| (format!("{VARIABLE}_{agent}"), format!("{SECRET}{agent}"));
     Options { concurrency, environment: ["robot", "other", "tables"].map(secret).to_vec(), ..Options::default() }
 }
@@ -92,7 +92,7 @@ pub(crate) fn gate_of(module: &Path, policy: &Value, change: impl FnOnce(&mut Bo
 }
 
 /// Waits until fresh signatures are accepted.
-fn ripen(gate: &Gate) {
+pub(crate) fn ripen(gate: &Gate) {
     let start = Instant::now();
     loop {
         let response = gate.call(&Call::get("/items/1").nonce(&unique()).request());

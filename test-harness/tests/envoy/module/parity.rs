@@ -1,15 +1,22 @@
 //! The module answers, forwards and records as the filter does. The only differences are what differs between two requests: ids, times, and
-//! the version of the policy, which names its gateway.
+//! the version of the policy, which names its gateway; and the bytes of a body that arrives after a denial, as [`difference`] describes.
+
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::thread;
 
 use serde_json::{Value, json};
 use test_harness::build::Flavor;
 use test_harness::client::{Request, Response};
-use test_harness::envoy::{Adapter, Options};
+use test_harness::envoy::{Adapter, Bootstrap, Options};
+use test_harness::http2;
 use test_harness::upstream::Seen;
 
-use crate::envoy::fixture::{Asked, Gate, HOST, KEY, claims, good, header, policy, token};
+use crate::envoy::fixture::{Asked, Gate, HOST, KEY, claims, good, header, mark, policy, token};
+use crate::envoy::possession::{bound_token, call_of};
+use crate::envoy::signed::{self, Call};
 
-/// Members of records, and of their outcomes, that differ between two requests.
+/// Members of records, and of their outcomes, that differ between two requests. Bytes are compared without the headers that differ.
 const OF_ONE_REQUEST: [(&str, &[&str]); 2] = [
     ("", &["id", "time_ms", "request_id", "policy_version"]),
     ("/outcome", &["duration_ms", "bytes_received", "bytes_sent"]),
@@ -18,6 +25,14 @@ const OF_ONE_REQUEST: [(&str, &[&str]); 2] = [
 /// Headers that differ between two requests, for clients and for the upstream.
 const HEADERS_OF_ONE_REQUEST: [&str; 6] =
     ["date", "x-envoy-upstream-service-time", "x-request-id", "x-mark", "ratelimit", "retry-after"];
+
+/// A request that is denied before its body has arrived, and that body.
+const OVER_A_LIMIT: &str = "over a limit";
+const BODY: &str = "a body";
+/// A message that asks for a list.
+const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
+/// The id of a token that the policy revokes.
+const REVOKED: &str = "revoked";
 
 fn parity_policy() -> Value {
     let mut policy = policy();
@@ -31,11 +46,33 @@ fn parity_policy() -> Value {
     policy["endpoints"].as_array_mut().unwrap().push(json!({
         "id": "mcp", "methods": ["POST"], "path": "/mcp", "effect": "read", "scopes": "none",
         "rpc": {
-            "protocol": "mcp", "revisions": ["2025-11-25"],
+            "protocol": "mcp", "revisions": ["2025-11-25"], "list": "reachable",
             "tools": [{ "name": "look_up", "effect": "read", "scopes": "none" }],
         },
     }));
+    policy["endpoints"].as_array_mut().unwrap().push(json!({
+        "id": "owned", "methods": ["POST"], "path": "/owned", "effect": "write", "scopes": ["items:write"],
+        "bind": { "body./owner": "token.org" },
+    }));
+    policy["metadata"] =
+        json!({ "authorization_servers": ["https://idp.example.com"], "initial_scopes": ["items:read"] });
+    policy["revoked"] = json!([{ "issuer": "corp", "jti": REVOKED }]);
     policy
+}
+
+/// Returns a token of an agent that may write what `acme` owns.
+fn owner_token() -> String {
+    let mut claims = claims("items:write");
+    claims["org"] = json!("acme");
+    KEY.sign(&header(), &claims)
+}
+
+fn owned(body: &str) -> Request {
+    Request::post("/owned").host(HOST).bearer(&owner_token()).header("Content-Type", "application/json").body(body)
+}
+
+fn owned_in_chunks(chunks: &[&[u8]]) -> Request {
+    Request::post("/owned").host(HOST).bearer(&owner_token()).header("Content-Type", "application/json").chunked(chunks)
 }
 
 fn changed(change: impl FnOnce(&mut Value)) -> Request {
@@ -49,15 +86,19 @@ fn item(token: &str) -> Request {
 }
 
 fn tool(name: &str) -> Request {
-    let message =
-        json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": { "name": name, "arguments": {} } });
+    let params = json!({ "name": name, "arguments": {} });
+    message(&json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params }).to_string())
+}
+
+/// Returns a request with a message to the MCP server.
+fn message(message: &str) -> Request {
     Request::post("/mcp")
         .host(HOST)
         .bearer(&token("none"))
         .header("Content-Type", "application/json")
         .header("Accept", "application/json, text/event-stream")
         .header("MCP-Protocol-Version", "2025-11-25")
-        .body(message.to_string())
+        .body(message)
 }
 
 fn requests() -> Vec<(&'static str, Request)> {
@@ -71,8 +112,8 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("public with a token", Request::get("/status").host(HOST).bearer(&good_token())),
         ("HEAD", Request::new("HEAD", "/items/1").host(HOST).bearer(&good_token())),
         ("OPTIONS", Request::new("OPTIONS", "/items/1").host(HOST)),
-        ("a body", create().header("Content-Type", "text/plain").body("a body")),
-        ("over a limit", create().header("Content-Type", "text/plain").body("a body")),
+        ("a body", create().header("Content-Type", "text/plain").body(BODY)),
+        (OVER_A_LIMIT, create().header("Content-Type", "text/plain").body(BODY)),
         ("no token", Request::get("/items/1").host(HOST)),
         ("an empty token", Request::get("/items/1").host(HOST).header("Authorization", "Bearer ")),
         ("another scheme", Request::get("/items/1").host(HOST).header("Authorization", "Basic YTpi")),
@@ -97,7 +138,15 @@ fn requests() -> Vec<(&'static str, Request)> {
         ("odd headers", good().header("X-Odd", b"\xff\xfe").header("X-Empty", "")),
         ("a trace", good().header("traceparent", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")),
         ("observed", Request::get("/observed").host(HOST).bearer(&good_token())),
+        ("revoked", changed(|claims| claims["jti"] = json!(REVOKED))),
+        ("metadata", Request::get("/.well-known/oauth-protected-resource").host(HOST)),
+        ("metadata of nothing", Request::get("/.well-known/oauth-protected-resource/nothing").host(HOST)),
+        ("a held body", owned(r#"{"owner":"acme"}"#)),
+        ("a held body in chunks", owned_in_chunks(&[br#"{"owner""#, br#":"acme"}"#])),
+        ("a held body of another owner", owned(r#"{"owner":"globex"}"#)),
+        ("an ambiguous body", owned(r#"{"owner":"acme","Owner":"globex"}"#)),
         ("a tool", tool("look_up")),
+        ("an answer that is no list", message(LIST)),
         ("an unlisted tool", tool("drop_everything")),
         ("the upstream fails", good().header("X-Failure", "reset")),
         ("gRPC", grpc("/echo.Echo/Say")),
@@ -148,6 +197,9 @@ struct Effects {
     body: Value,
     details: Value,
     record: Value,
+    /// The bytes in the record that the gate received, and those that it sent without the values of headers that differ.
+    received: u64,
+    sent: u64,
     forwarded: Option<(String, String, String, Vec<String>)>,
 }
 
@@ -155,12 +207,16 @@ impl Effects {
     fn of(asked: &Asked) -> Self {
         let mut record = asked.record();
         let id = record["id"].as_str().unwrap().to_owned();
+        let [received, sent] =
+            ["bytes_received", "bytes_sent"].map(|member| record["outcome"][member].as_u64().unwrap());
         without_ids(&mut record);
         let seen = |Seen { method, path, host, headers: lines }: &Seen| {
             let lines = lines.iter().map(|(name, value)| (name.as_str(), value.clone()));
             (method.clone(), path.clone(), host.clone(), headers(lines, &id))
         };
         let Response { status, headers: lines, .. } = &asked.response;
+        let varying = lines.iter().filter(|(name, _)| HEADERS_OF_ONE_REQUEST.contains(&name.as_str()));
+        let varying: usize = varying.map(|(_, value)| value.len()).sum();
         // The upstream's answer describes the request, so its length depends on the mark.
         let has_length = |name: &str| name == "content-length" && asked.seen.is_some();
         let lines = lines.iter().filter(|(name, _)| !has_length(name));
@@ -175,29 +231,57 @@ impl Effects {
             },
             details: asked.line["details"].clone(),
             record,
+            received,
+            sent: sent.checked_sub(varying as u64).unwrap(),
             forwarded: asked.seen.as_ref().map(seen),
         }
     }
 }
 
-fn start(adapter: Adapter) -> Gate {
-    let file = adapter.build(Flavor::Release).unwrap();
-    Gate::try_start(&file, &parity_policy().to_string(), |_| (), &Options::default()).unwrap()
+/// Starts the gate with both adapters.
+fn start_both(policy: &Value, change: impl Fn(&mut Bootstrap), options: &Options) -> [Gate; 2] {
+    [Adapter::Wasm, Adapter::Module].map(|adapter| {
+        let file = adapter.build(Flavor::Release).unwrap();
+        Gate::try_start(&file, &policy.to_string(), &change, options).unwrap()
+    })
+}
+
+/// Sends a request with a mark to both gates. Returns how their effects differ, if they do.
+///
+/// The counts of bytes must be equal, except for bytes that follow a denial: Envoy reads a body of `unread` bytes, and no longer shows it to
+/// the module, which has answered. The filter reports what Envoy read of it, depending on the time.
+fn difference(gates: &[Gate; 2], name: &str, unread: u64, send: impl Fn(&Gate, &str) -> Response) -> Option<String> {
+    let [mut filter, module] = gates.each_ref().map(|gate| {
+        // Marks of the same length, because the bytes of the request are compared.
+        let mark = format!("{:0>9}", mark());
+        let response = send(gate, &mark);
+        Effects::of(&gate.asked(&mark, response))
+    });
+    if filter.received.checked_sub(module.received).is_some_and(|more| more <= unread) {
+        filter.received = module.received;
+    }
+    (filter != module).then(|| format!("{name}:\n    filter {filter:?}\n    module {module:?}"))
+}
+
+/// Sends all requests to both gates, and asserts that nothing differs.
+#[track_caller]
+fn assert_alike(gates: &[Gate; 2], requests: &[(&str, Request)]) {
+    let differences: Vec<_> = requests
+        .iter()
+        .filter_map(|(name, request)| {
+            let unread = if *name == OVER_A_LIMIT { BODY.len() as u64 } else { 0 };
+            difference(gates, name, unread, |gate, mark| gate.call(&request.clone().header("X-Mark", mark)))
+        })
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
 }
 
 #[test]
 fn both_adapters_answer_forward_and_record_alike() {
-    let gates = [Adapter::Wasm, Adapter::Module].map(start);
-    let mut differences = Vec::new();
+    let gates = start_both(&parity_policy(), |_| (), &Options::default());
     let requests = requests();
-    assert!(requests.len() >= 30);
-    for (name, request) in requests {
-        let [filter, module] = gates.each_ref().map(|gate| Effects::of(&gate.ask(request.clone())));
-        if filter != module {
-            differences.push(format!("{name}:\n    filter {filter:?}\n    module {module:?}"));
-        }
-    }
-    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    assert!(requests.len() >= 40);
+    assert_alike(&gates, &requests);
     let counted = gates.each_ref().map(|gate| {
         let scraped = gate.envoy.prometheus().unwrap();
         let mut lines: Vec<_> = scraped.lines().filter(|line| line.starts_with("callgate_decisions{")).collect();
@@ -206,6 +290,130 @@ fn both_adapters_answer_forward_and_record_alike() {
     });
     assert!(counted[0].len() > 10, "{counted:?}");
     assert_eq!(counted[0], counted[1]);
+}
+
+#[test]
+fn both_adapters_treat_http_2_alike() {
+    let gates = start_both(&parity_policy(), |_| (), &Options::default());
+    let bearer = format!("Bearer {}", good_token());
+    let writer = format!("Bearer {}", token("items:write"));
+    let json = ("content-type", "application/json");
+    let owned = format!("Bearer {}", owner_token());
+    type Row<'r> = (&'r str, &'r str, &'r str, &'r [(&'r str, &'r str)], Option<&'r [&'r str]>);
+    let rows: [Row<'_>; 8] = [
+        ("allowed", "GET", "/items/1?page=2", &[("authorization", &bearer)], None),
+        ("no token", "GET", "/items/1", &[], None),
+        (
+            "crumbs of a cookie",
+            "GET",
+            "/items/1",
+            &[("authorization", &bearer), ("cookie", "a=1"), ("cookie", "b=2")],
+            None,
+        ),
+        ("two tokens", "GET", "/items/1", &[("authorization", &bearer), ("authorization", &bearer)], None),
+        ("HEAD", "HEAD", "/items/1", &[("authorization", &bearer)], None),
+        (
+            "a body",
+            "POST",
+            "/items",
+            &[("authorization", &writer), ("content-type", "text/plain")],
+            Some(&["a ", "body"]),
+        ),
+        ("a held body", "POST", "/owned", &[("authorization", &owned), json], Some(&["{\"owner\":", "\"acme\"}"])),
+        ("a wrong body", "POST", "/owned", &[("authorization", &owned), json], Some(&["{\"owner\":", "\"globex\"}"])),
+    ];
+    let differences: Vec<_> = rows
+        .into_iter()
+        .filter_map(|(name, method, path, lines, body)| {
+            difference(&gates, name, 0, |gate, mark| {
+                let pseudo = [(":method", method), (":scheme", "http"), (":path", path), (":authority", HOST)];
+                let marked = [("x-mark", mark)];
+                let lines = pseudo.iter().chain(lines).chain(&marked);
+                let lines = lines.map(|(name, value)| (name.as_bytes().to_vec(), value.as_bytes().to_vec()));
+                let body: Option<Vec<_>> =
+                    body.map(|parts| parts.iter().map(|part| part.as_bytes().to_vec()).collect());
+                let lines: Vec<_> = lines.collect();
+                http2::call(gate.envoy.api().unwrap(), &lines, body.as_deref()).unwrap().unwrap()
+            })
+        })
+        .collect();
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+}
+
+/// Each proof and each signature is sent to both gates, which accept it once.
+#[test]
+fn both_adapters_treat_signatures_and_proofs_alike() {
+    let mut policy = signed::signed_policy();
+    policy["audit"]["outcome"] = json!(true);
+    policy["dpop"] = json!({ "required": false, "algorithms": ["ES256"] });
+    policy["endpoints"].as_array_mut().unwrap().push(json!({
+        "id": "bound", "methods": ["GET"], "path": "/bound/{id}", "effect": "read", "scopes": ["items:read"],
+        "authenticate": "token", "token": "bound",
+    }));
+    let gates = start_both(&policy, signed::pass_secrets, &signed::options(1));
+    for gate in &gates {
+        signed::ripen(gate);
+    }
+    let body = signed::BODY;
+    let once = Call::post(body).request().body(body);
+    let proof = call_of("/bound/1", &bound_token(), None);
+    assert_alike(
+        &gates,
+        &[
+            ("a signed request", Call::get("/items/1").request()),
+            ("a signed body", once.clone()),
+            ("a replayed signature", once),
+            ("a signed body in chunks", Call::post(body).request().chunked(&[&body[..5], &body[5..]])),
+            ("another body", Call::post(body).request().body(b"{\"amount\": 13}")),
+            ("another body in chunks", Call::post(body).request().chunked(&[b"{\"amount\"", b": 13}"])),
+            ("no signature", Request::get("/items/1").host(HOST).bearer(&good_token())),
+            ("a proof", proof.clone()),
+            ("a replayed proof", proof),
+            ("a proof for another path", call_of("/bound/2", &bound_token(), None).header("X-Callgate-Agent", "root")),
+            ("a bound token without a proof", Request::get("/bound/1").host(HOST).bearer(&bound_token())),
+            ("a token that is not bound", Request::get("/bound/1").host(HOST).bearer(&good_token())),
+        ],
+    );
+}
+
+/// Starts a server that answers every request with a list of two tools.
+fn serve_a_list() -> SocketAddr {
+    let tools = ["look_up", "drop_everything"].map(|name| json!({ "name": name, "inputSchema": { "type": "object" } }));
+    let list = json!({ "jsonrpc": "2.0", "id": 1, "result": { "tools": tools } }).to_string();
+    let head = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\n";
+    let answer = format!("{head}content-length: {}\r\n\r\n{list}", list.len());
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let answer = answer.clone();
+            thread::spawn(move || {
+                // The request ends with its body, which is `LIST`.
+                let (mut read, mut buffer) = (Vec::new(), [0; 4096]);
+                while !read.ends_with(LIST.as_bytes()) {
+                    match stream.read(&mut buffer) {
+                        Ok(0) | Err(_) => return,
+                        Ok(count) => read.extend_from_slice(&buffer[..count]),
+                    }
+                }
+                // The gateway may have gone away.
+                let _ = stream.write_all(answer.as_bytes());
+            });
+        }
+    });
+    address
+}
+
+#[test]
+fn both_adapters_filter_a_list_alike() {
+    let server = serve_a_list();
+    let gates = start_both(&parity_policy(), |bootstrap| bootstrap.set_upstream(server).unwrap(), &Options::default());
+    let list = || message(LIST);
+    assert_alike(&gates, &[("a filtered list", list()), ("the same again", list())]);
+    for gate in &gates {
+        let text = gate.call(&list()).text();
+        assert!(text.contains("look_up") && !text.contains("drop_everything"), "{text}");
+    }
 }
 
 #[test]
