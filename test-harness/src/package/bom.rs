@@ -3,16 +3,17 @@
 //! It lists the packages that cargo resolves for the shipped package alone, with the features of its build. `cargo metadata` is not
 //! suitable: it unifies the features of the whole workspace, and so lists packages that the filter does not contain. Procedural macros and
 //! build scripts are omitted because they run in the compiler. The standard library is omitted because it belongs to the compiler, which
-//! the filter names. Code in C and assembly is a component inside the package that compiles it.
+//! the filter names. A library in C and assembly is a component inside the package that compiles it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use cyclonedx_bom::external_models::normalized_string::NormalizedString;
 use cyclonedx_bom::external_models::spdx::SpdxExpression;
 use cyclonedx_bom::external_models::uri::{Purl, Uri};
 use cyclonedx_bom::models::bom::{Bom, SpecVersion, UrnUuid};
-use cyclonedx_bom::models::component::{Classification, Component, Components};
+use cyclonedx_bom::models::component::{Classification, Component, Components, Cpe};
 use cyclonedx_bom::models::dependency::{Dependencies, Dependency};
 use cyclonedx_bom::models::external_reference::{ExternalReference, ExternalReferenceType, ExternalReferences};
 use cyclonedx_bom::models::hash::{Hash, HashAlgorithm, HashValue, Hashes};
@@ -20,6 +21,7 @@ use cyclonedx_bom::models::license::{LicenseChoice, Licenses};
 use cyclonedx_bom::models::metadata::Metadata;
 use cyclonedx_bom::validation::Validate as _;
 
+use super::native::{self, Library};
 use super::{Names, sha256};
 use crate::build::Sources;
 
@@ -44,8 +46,8 @@ impl Package {
 pub(super) struct Tree {
     root: Package,
     uses: BTreeMap<Package, BTreeSet<Package>>,
-    /// The names of the native libraries that packages compile or link, by name and version of the package.
-    native: BTreeMap<(String, String), String>,
+    /// The native libraries inside packages, by name and version of the package.
+    native: BTreeMap<(String, String), Library>,
 }
 
 impl Tree {
@@ -59,17 +61,22 @@ impl Tree {
         let output = cargo.args(["--prefix", "depth", "--format", "\t{p}\t{l}\t{r}"]).output();
         let output = output.context("cannot run cargo; install Rust from https://rustup.rs")?;
         ensure!(output.status.success(), "cargo tree failed:\n{}", String::from_utf8_lossy(&output.stderr));
-        let metadata = sources.metadata_for(target)?;
-        let native = metadata.packages.into_iter().filter_map(|package| {
-            let library = package.links?;
-            Some(((package.name.to_string(), package.version.to_string()), library))
-        });
-        Ok(Self::read(&String::from_utf8(output.stdout)?)?.with_native(native.collect()))
+        let mut tree = Self::read(&String::from_utf8(output.stdout)?)?;
+        for package in sources.metadata_for(target)?.packages.iter().filter(|package| native::is_suspect(package)) {
+            let folder = package.manifest_path.parent().context("a manifest is in no folder")?;
+            tree.look_into(&package.name, &package.version.to_string(), folder.as_std_path())?;
+        }
+        Ok(tree)
     }
 
-    /// Adds the native libraries of packages. Packages that are not in the tree do not matter.
-    fn with_native(self, native: BTreeMap<(String, String), String>) -> Self {
-        Self { native, ..self }
+    /// Adds the native library of a package that may have one, and whose source is in this folder. Packages that are not in the tree do not
+    /// matter.
+    fn look_into(&mut self, name: &str, version: &str, folder: &Path) -> Result<()> {
+        let is_used = self.uses.keys().any(|package| package.name == name && package.version == version);
+        if is_used && let Some(library) = native::library(name, folder)? {
+            self.native.insert((name.to_owned(), version.to_owned()), library);
+        }
+        Ok(())
     }
 
     /// Parses lines of depth, name and version, license and repository. A repeated package is listed without its dependencies.
@@ -101,8 +108,8 @@ impl Tree {
     }
 
     /// Returns the native library of a package.
-    fn native(&self, package: &Package) -> Option<&str> {
-        self.native.get(&(package.name.clone(), package.version.clone())).map(String::as_str)
+    fn native(&self, package: &Package) -> Option<&Library> {
+        self.native.get(&(package.name.clone(), package.version.clone()))
     }
 
     /// Returns all packages except the shipped one.
@@ -141,15 +148,17 @@ pub(super) fn write(tree: &Tree, classification: Classification, shipped: &[u8],
     Ok(document)
 }
 
-/// Returns a package with the native library in it.
-fn with_native(package: &Package, native: Option<&str>) -> Result<Component> {
+/// Returns a package with the native library in it, under the license of the package, which covers both.
+fn with_native(package: &Package, native: Option<&Library>) -> Result<Component> {
     let mut outer = component(package, Classification::Library)?;
-    if let Some(name) = native {
-        let mut inner = component(package, Classification::Library)?;
-        inner.purl = None;
-        inner.bom_ref = Some(format!("{}#native", package.purl()?));
-        inner.name = NormalizedString::new(name);
+    if let Some(library) = native {
+        let mut inner =
+            Component::new(Classification::Library, library.name, &library.version, Some(library.purl.clone()));
+        inner.purl = library.purl.parse().ok();
+        inner.cpe = Some(Cpe::new(&library.cpe));
+        inner.licenses = outer.licenses.clone();
         inner.description = Some(NormalizedString::new("code in C and assembly, compiled and linked statically"));
+        inner.external_references = Some(source(library.repository));
         outer.components = Some(Components(vec![inner]));
     }
     Ok(outer)
@@ -163,10 +172,14 @@ fn component(package: &Package, classification: Classification) -> Result<Compon
         .with_context(|| format!("{} {} has no SPDX license", package.name, package.version))?;
     component.licenses = Some(Licenses(vec![LicenseChoice::Expression(license)]));
     if !package.repository.is_empty() {
-        let reference = ExternalReference::new(ExternalReferenceType::Vcs, Uri::new(&package.repository));
-        component.external_references = Some(ExternalReferences(vec![reference]));
+        component.external_references = Some(source(&package.repository));
     }
     Ok(component)
+}
+
+/// Returns a reference to a repository.
+fn source(repository: &str) -> ExternalReferences {
+    ExternalReferences(vec![ExternalReference::new(ExternalReferenceType::Vcs, Uri::new(repository))])
 }
 
 fn dependency(user: &Package, used: &BTreeSet<Package>) -> Result<Dependency> {

@@ -2,6 +2,7 @@ use std::fs;
 
 use jsonschema::Registry;
 use serde_json::Value;
+use tempfile::TempDir;
 
 use super::*;
 use crate::build::TARGET;
@@ -61,18 +62,55 @@ fn lists_every_package_with_its_dependencies() {
     assert_eq!(rsa["dependsOn"], serde_json::json!(["pkg:cargo/itoa@0.4.0", "pkg:cargo/serde@1.0.1"]));
 }
 
+/// A package with native code, and one that only uses the other.
+const WITH_NATIVE: &str = "0\tcallgate-module v0.1.0 (/somewhere)\tApache-2.0\thttps://example.com/callgate\n\
+                           1\taws-lc-rs v1.19.0\tISC AND (Apache-2.0 OR ISC)\thttps://github.com/aws/aws-lc-rs\n\
+                           2\taws-lc-sys v0.47.0\tISC AND OpenSSL\thttps://github.com/aws/aws-lc-rs\n";
+
+/// Returns a folder with the source of `aws-lc-sys`, as far as it is read.
+fn source_of_aws_lc() -> TempDir {
+    let folder = TempDir::new().unwrap();
+    let headers = folder.path().join("aws-lc/include/openssl");
+    fs::create_dir_all(&headers).unwrap();
+    fs::write(headers.join("base.h"), "#define AWSLC_VERSION_NUMBER_STRING \"5.12.0\"\n").unwrap();
+    folder
+}
+
 #[test]
-fn native_library_is_a_component_inside_its_package() {
-    let library = |version: &str| BTreeMap::from([(("rsa".to_owned(), version.to_owned()), "rsa_core".to_owned())]);
+fn native_library_is_a_component_inside_the_package_that_compiles_it() {
+    let folder = source_of_aws_lc();
     let inner = |version: &str| {
-        let document = document(&Tree::read(LINES).unwrap().with_native(library(version)), b"module");
+        let mut tree = Tree::read(WITH_NATIVE).unwrap();
+        tree.look_into("aws-lc-rs", "1.19.0", folder.path()).unwrap();
+        tree.look_into("aws-lc-sys", version, folder.path()).unwrap();
+        let document = document(&tree, b"module");
         assert_eq!(faults(&document), [""; 0]);
-        document["components"][2]["components"].clone()
+        assert_eq!(document["components"][0]["name"], "aws-lc-rs");
+        assert_eq!(document["components"][0]["components"], Value::Null, "it only uses the other package");
+        assert_eq!(document["components"][1]["name"], "aws-lc-sys");
+        document["components"][1]["components"].clone()
     };
-    assert_eq!(inner("0.9.1")[0]["name"], "rsa_core");
-    assert_eq!(inner("0.9.1")[0]["bom-ref"], "pkg:cargo/rsa@0.9.1#native");
-    assert_eq!(inner("0.9.1")[0]["licenses"][0]["expression"], "MIT");
-    assert_eq!(inner("0.9.2"), Value::Null, "another version of the package has the library");
+    let library = &inner("0.47.0")[0];
+    assert_eq!(library["name"], "AWS-LC");
+    assert_eq!(library["version"], "5.12.0", "its own version, and not that of the package");
+    for member in ["bom-ref", "purl"] {
+        assert_eq!(library[member], "pkg:github/aws/aws-lc@v5.12.0", "{member}");
+    }
+    assert_eq!(library["cpe"], "cpe:2.3:a:amazon:aws_libcrypto:5.12.0:*:*:*:*:*:*:*");
+    assert_eq!(library["licenses"][0]["expression"], "ISC AND OpenSSL");
+    assert_eq!(library["externalReferences"][0]["url"], "https://github.com/aws/aws-lc");
+    assert_eq!(inner("0.46.0"), Value::Null, "another version of the package has the library");
+}
+
+#[test]
+fn unknown_package_that_may_have_native_code_fails() {
+    let folder = TempDir::new().unwrap();
+    let mut tree = Tree::read(LINES).unwrap();
+    let failed = tree.look_into("rsa", "0.9.1", folder.path()).unwrap_err();
+    assert!(failed.to_string().starts_with("`rsa` may contain native code; "), "{failed}");
+    // What is not shipped does not matter.
+    tree.look_into("rsa", "0.9.2", folder.path()).unwrap();
+    tree.look_into("ring", "0.17.14", folder.path()).unwrap();
 }
 
 #[test]
@@ -115,4 +153,5 @@ fn excludes_build_time_and_unrelated_packages() {
     for name in ["syn", "serde_derive", "proptest", "schemars", "wasmtime", "clap"] {
         assert!(!has(name), "{name}");
     }
+    assert_eq!(tree.native, BTreeMap::new(), "the filter has no native code");
 }

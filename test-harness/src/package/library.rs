@@ -167,7 +167,18 @@ mod tests {
         // Only the filter has the SDK for Wasm.
         assert!(!names.contains(&"proxy-wasm") && !names.contains(&"cc"), "{names:?}");
         let native = components.iter().filter(|component| component["components"].is_array());
-        assert!(native.count() > 0, "{names:?}");
+        let native: Vec<_> =
+            native.map(|package| (&package["name"], package["components"].as_array().unwrap())).collect();
+        let [(package, libraries)] = native.as_slice() else { panic!("{native:?}") };
+        assert_eq!(*package, "aws-lc-sys");
+        let [library] = libraries.as_slice() else { panic!("{libraries:?}") };
+        assert_eq!(library["name"], "AWS-LC");
+        let version = library["version"].as_str().unwrap();
+        assert_eq!(library["purl"], format!("pkg:github/aws/aws-lc@v{version}"));
+        assert!(
+            version.split('.').count() == 3 && version.split('.').all(|part| part.parse::<u32>().is_ok()),
+            "{version}"
+        );
     }
 
     #[test]

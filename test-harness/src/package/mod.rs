@@ -6,6 +6,7 @@
 mod bom;
 mod elsewhere;
 mod library;
+mod native;
 mod oci;
 
 use std::fs;
