@@ -20,6 +20,13 @@ pub(super) struct Chain<'a> {
     pub(super) reroutes: bool,
 }
 
+impl Chain<'_> {
+    /// Returns which gates are enabled unless a route changes that.
+    pub(super) fn enabled(&self) -> Vec<bool> {
+        self.gates.iter().map(|placed| placed.on).collect()
+    }
+}
+
 /// A gate in a chain.
 #[derive(Debug)]
 pub(super) struct Placed<'a> {
@@ -131,7 +138,6 @@ impl<'a> Check<'a> {
         for filter in filters.items() {
             self.filter(&filter, &mut chain);
         }
-        self.one_adapter(&chain);
         self.certificate_passed(&chain);
         // Filters in front of a gate matter only if there is a gate.
         for (filter, kind, content) in std::mem::take(&mut chain.ahead).iter().filter(|_| !chain.gates.is_empty()) {
@@ -140,12 +146,12 @@ impl<'a> Check<'a> {
         chain
     }
 
-    /// Reports a chain with the gate in both of its forms.
-    fn one_adapter(&mut self, chain: &Chain<'a>) {
-        let mut gates = chain.gates.iter().map(|placed| &placed.gate);
+    /// Reports a request that passes through the gate in both of its forms. `on` states which gates of the chain are enabled for it.
+    pub(super) fn one_adapter(&mut self, chain: &Chain<'a>, on: &[bool]) {
+        let mut gates = chain.gates.iter().zip(on).filter(|(_, on)| **on).map(|(placed, _)| &placed.gate);
         let Some(first) = gates.next() else { return };
         if let Some(other) = gates.find(|gate| gate.adapter != first.adapter) {
-            let message = "this chain has the gate as a Wasm filter and as a dynamic module, so each request is decided and counted \
+            let message = "requests pass through the gate as a Wasm filter and as a dynamic module, so each is decided and counted \
                            twice; remove one of them";
             self.add(Code::BothAdapters, &other.view, message);
         }

@@ -88,7 +88,7 @@ codes! {
     StateShared "state_shared" Warning
         "Two gates with the same `vm_id`, or in the same dynamic module, have different policies with the same name, so they share counters."
     BothAdapters "both_adapters" Error
-        "A filter chain has the gate as a Wasm filter and as a dynamic module: each request is decided and counted twice, and the second decision does not see the credential that the first one removed."
+        "Requests pass through the gate as a Wasm filter and as a dynamic module: each is decided and counted twice, and the second decision does not see the credential that the first one removed."
     ModuleUnloaded "module_unloaded" Error
         "Without `do_not_close`, Envoy closes the dynamic module with the last listener that uses it. Only the mark in the file, which the system's loader honors, then keeps it in memory; a module that is unloaded forgets limits and accepted signatures."
     SecretInline "secret_inline" Error

@@ -5,6 +5,7 @@ mod envoy_gateway;
 mod istio;
 mod istio_auth;
 mod istio_fetched;
+mod merged;
 
 use super::Check;
 use super::finding::Code;

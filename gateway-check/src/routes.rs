@@ -61,6 +61,10 @@ impl<'a> Check<'a> {
         for configuration in configurations {
             self.route_configuration(&configuration, chain, first);
         }
+        if unseen {
+            // Routes that are not among the files may disable one of the gates, or none.
+            self.one_adapter(chain, &chain.enabled());
+        }
         if chain.gates.is_empty() {
             self.without_gate(chain, before, unseen);
         }
@@ -96,7 +100,7 @@ impl<'a> Check<'a> {
     }
 
     fn route_configuration(&mut self, configuration: &View<'a>, chain: &Chain<'a>, first: bool) {
-        let start = Switched { on: chain.gates.iter().map(|placed| placed.on).collect(), off: None };
+        let start = Switched { on: chain.enabled(), off: None };
         let switched = self.switched(configuration, chain, &start);
         let mut hosts = configuration.each("virtual_hosts");
         if let Some(discovery) = configuration.get("vhds") {
@@ -189,6 +193,7 @@ impl<'a> Check<'a> {
             }
         }
         for (switched, targets, view) in leaves {
+            self.one_adapter(chain, &switched.on);
             if targets.is_empty() {
                 if let Some(off) = switched.off.filter(|_| chain.reroutes && !switched.on.contains(&true)) {
                     let message = "the first route of a request determines which gates are enabled, and a filter of this chain \

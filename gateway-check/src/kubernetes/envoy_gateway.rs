@@ -22,6 +22,7 @@ impl<'a> Check<'a> {
         }
         if !gates.is_empty() {
             self.untargeted(&gates);
+            self.merged_policies(&gates);
             // A policy for a route replaces the policy of its gateway.
             for policy in policies.iter().filter(|policy| {
                 !gates.iter().any(|gate| {
@@ -60,11 +61,7 @@ impl<'a> Check<'a> {
     fn extension_policy(&mut self, policy: &Object<'a>) -> bool {
         let mut gated = false;
         for wasm in policy.view.each("spec.wasm") {
-            let named = |text: Option<&str>| text.is_some_and(|text| text.contains("callgate"));
-            let gate = wasm.get("config").is_some_and(|config| policy::is_policy(config.value))
-                || named(wasm.text("name"))
-                || named(wasm.text("code.image.url"));
-            if gate {
+            if is_wasm_gate(&wasm) {
                 gated = true;
                 self.extension(&wasm);
             } else if gated {
@@ -80,11 +77,7 @@ impl<'a> Check<'a> {
     fn extension_modules(&mut self, policy: &Object<'a>, gated: bool) -> bool {
         let mut found = false;
         for entry in policy.view.each("spec.dynamic_module") {
-            let named = |text: Option<&str>| text.is_some_and(|text| text.contains("callgate"));
-            let gate = entry.get("config").is_some_and(|config| module::is_configuration(config.value))
-                || named(entry.text("name"))
-                || named(entry.text("filter_name"));
-            if gate {
+            if is_module_gate(&entry) {
                 found = true;
                 self.module_extension(&entry);
                 self.registered(&entry);
@@ -240,6 +233,24 @@ impl<'a> Check<'a> {
             }
         }
     }
+}
+
+/// Returns whether a Wasm filter of an extension policy is the gate.
+pub(super) fn is_wasm_gate(wasm: &View<'_>) -> bool {
+    wasm.get("config").is_some_and(|config| policy::is_policy(config.value))
+        || names_gate(wasm.text("name"))
+        || names_gate(wasm.text("code.image.url"))
+}
+
+/// Returns whether a dynamic module of an extension policy is the gate.
+pub(super) fn is_module_gate(entry: &View<'_>) -> bool {
+    entry.get("config").is_some_and(|config| module::is_configuration(config.value))
+        || names_gate(entry.text("name"))
+        || names_gate(entry.text("filter_name"))
+}
+
+fn names_gate(text: Option<&str>) -> bool {
+    text.is_some_and(|text| text.contains("callgate"))
 }
 
 /// What a policy is for.

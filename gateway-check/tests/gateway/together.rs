@@ -303,3 +303,90 @@ fn reports_shared_state_only_within_one_process() {
     let files = [written("process.yaml", &plain), written("process-listener.json", &response)];
     assert_eq!(codes(&found(&files)), ["state_shared"]);
 }
+
+/// Returns a listener whose chain has both forms of the gate, under different names.
+fn with_both_forms() -> Value {
+    let text = std::fs::read_to_string(folder().join("both_adapters.yaml")).unwrap();
+    let mut both = listener(&text);
+    both.pointer_mut(FILTERS).unwrap()[1]["name"] = json!("callgate-module");
+    both
+}
+
+const FILTERS: &str = "/filter_chains/0/filters/0/typed_config/http_filters";
+const HOST: &str = "/filter_chains/0/filters/0/typed_config/route_config/virtual_hosts/0";
+
+#[test]
+fn both_forms_of_the_gate_in_different_chains_are_no_finding() {
+    let [mut wasm, mut module] = [with_both_forms(), with_both_forms()];
+    wasm.pointer_mut(FILTERS).unwrap().as_array_mut().unwrap().remove(1);
+    module.pointer_mut(FILTERS).unwrap().as_array_mut().unwrap().remove(0);
+    module["name"] = json!("module");
+    let listeners = json!({ "resources": [wasm, module] }).to_string();
+    assert_eq!(codes_of("both-forms-listeners.json", &listeners), Vec::<&str>::new());
+    let mut chains = wasm.clone();
+    chains["filter_chains"][0]["filter_chain_match"] = json!({ "server_names": ["wasm.example.com"] });
+    let second = module["filter_chains"][0].clone();
+    chains["filter_chains"].as_array_mut().unwrap().push(second);
+    let chains = json!({ "resources": [chains] }).to_string();
+    assert_eq!(codes_of("both-forms-chains.json", &chains), Vec::<&str>::new());
+    let one = json!({ "resources": [with_both_forms()] }).to_string();
+    assert_eq!(codes_of("both-forms-chain.json", &one), ["both_adapters"]);
+}
+
+#[test]
+fn both_forms_of_the_gate_on_different_routes_are_no_finding() {
+    let of = |file: &str, first: Value, second: Value, module_is_off: bool| {
+        let mut both = with_both_forms();
+        both.pointer_mut(FILTERS).unwrap()[1]["disabled"] = json!(module_is_off);
+        let route = |path: &str, settings: &Value| json!({ "match": { "prefix": path }, "route": { "cluster": "api" }, "typed_per_filter_config": settings });
+        both.pointer_mut(HOST).unwrap()["routes"] = json!([route("/one/", &first), route("/", &second)]);
+        codes_of(file, &json!({ "resources": [both] }).to_string())
+    };
+    let set = |name: &str, disabled: bool| {
+        let config = json!({
+            "@type": "type.googleapis.com/envoy.config.route.v3.FilterConfig", "disabled": disabled, "config": {},
+        });
+        json!({ name: config })
+    };
+    let [no_wasm, no_module] = ["callgate", "callgate-module"].map(|name| set(name, true));
+    assert_eq!(of("both-forms-routes.json", no_wasm.clone(), no_module, false), Vec::<&str>::new());
+    assert_eq!(of("both-forms-route.json", no_wasm.clone(), json!({}), false), ["both_adapters"]);
+    // A module that is disabled in the chain runs only where a route enables it.
+    assert_eq!(of("both-forms-off.json", json!({}), json!({}), true), Vec::<&str>::new());
+    assert_eq!(of("both-forms-on.json", set("callgate-module", false), json!({}), true), ["both_adapters"]);
+    let mut instead = set("callgate-module", false);
+    instead["callgate"] = no_wasm["callgate"].clone();
+    assert_eq!(of("both-forms-instead.json", instead, json!({}), true), Vec::<&str>::new());
+}
+
+#[test]
+fn both_forms_of_the_gate_are_found_where_routes_are_not_among_the_files() {
+    let mut both = with_both_forms();
+    let manager = both.pointer_mut("/filter_chains/0/filters/0/typed_config").unwrap().as_object_mut().unwrap();
+    manager.remove("route_config");
+    manager.insert("rds".to_owned(), json!({ "route_config_name": "api", "config_source": { "ads": {} } }));
+    let found = codes_of("both-forms-rds.json", &json!({ "resources": [both] }).to_string());
+    assert!(found.contains(&"both_adapters") && found.contains(&"hidden"), "{found:?}");
+}
+
+#[test]
+fn merged_policies_are_those_for_a_route_and_its_own_gateway() {
+    let case = "envoy_gateway_both_adapters_merged.yaml";
+    let text = std::fs::read_to_string(folder().join(case)).unwrap();
+    let found = |file: &str, from: &str, to: &str| {
+        assert!(text.contains(from), "{from}");
+        codes_of(file, &text.replace(from, to)).contains(&"both_adapters")
+    };
+    assert!(found("merged.yaml", "name: api", "name: api"));
+    assert!(found("merged-json.yaml", "mergeType: StrategicMerge", "mergeType: JSONMerge"));
+    assert!(!found("merged-gateway.yaml", "parentRefs: [{ name: public }]", "parentRefs: [{ name: other }]"));
+    // The files do not have this route, so its gateway is unknown.
+    assert!(found("merged-unknown.yaml", "kind: HTTPRoute, name: api", "kind: HTTPRoute, name: unknown"));
+    let target = "targetRefs: [{ group: gateway.networking.k8s.io, kind: Gateway, name: public }]";
+    let selector = "targetSelectors: [{ group: gateway.networking.k8s.io, kind: Gateway, matchLabels: { a: b } }]";
+    assert!(found("merged-selected.yaml", target, selector));
+    let section = target.replace("name: public", "name: public, sectionName: https");
+    assert!(found("merged-section.yaml", target, &section));
+    let parent = text.replace(target, &section).replace("[{ name: public }]", "[{ name: public, sectionName: http }]");
+    assert!(!codes_of("merged-other-section.yaml", &parent).contains(&"both_adapters"));
+}
