@@ -82,9 +82,8 @@ fn bounds_of_the_module_are_not_raised() {
 
 /// Checks that each kind is processed as far as intended and that its cost is measured. The bounds are checked only on an otherwise idle
 /// machine: `cargo harness costs`.
-#[test]
-fn measures_the_cost_of_every_unauthenticated_request() {
-    let measured = costs::measure(true).unwrap();
+fn measures_the_cost_of_every_unauthenticated_request(adapter: Adapter) {
+    let measured = costs::measure(adapter, true).unwrap();
     assert!(measured.list.len() > 70 && measured.plain > 0.0, "{measured}");
     let charged = measured.list.iter().filter(|cost| cost.charged).count();
     assert!(charged > 20 && charged < measured.list.len() - 30, "{measured}");
@@ -96,6 +95,16 @@ fn measures_the_cost_of_every_unauthenticated_request() {
     let limited = |cost: &&costs::Cost| cost.answers[1] == "credentials_limited";
     assert!(measured.list.iter().filter(limited).count() >= charged);
     assert!(measured.to_string().contains("over the limit"));
+}
+
+#[test]
+fn measures_the_cost_of_every_unauthenticated_request_with_the_filter() {
+    measures_the_cost_of_every_unauthenticated_request(Adapter::Wasm);
+}
+
+#[test]
+fn measures_the_cost_of_every_unauthenticated_request_with_the_module() {
+    measures_the_cost_of_every_unauthenticated_request(Adapter::Module);
 }
 
 #[test]
