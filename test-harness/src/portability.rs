@@ -13,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use crate::build::{self, Flavor};
 use crate::corpus::wasm::{self, CaseResult, Row};
 use crate::corpus::{Feature, suites};
+use crate::envoy::MODULE_RELEASES;
 use crate::paths;
 use crate::wasmhost::{Body, HostProfile, HostQuirks, Module, Refused, Removal};
 
@@ -186,7 +187,20 @@ pub fn table(rows: &[Row]) -> Result<String> {
     for (profile, lacks) in lacks(rows) {
         writeln!(text, "- {}: {lacks}", profile.quirks().name)?;
     }
+    write!(text, "\n{}", dynamic_module())?;
     Ok(text)
+}
+
+/// Describes how the dynamic module differs from the filter in Envoy. It has no column: every case of the corpus has the same result with it.
+fn dynamic_module() -> String {
+    let versions = MODULE_RELEASES.join(", ");
+    format!(
+        "The [dynamic module](../guides/wasm-or-module.md) (`gateway: envoy-module`) has the column of Envoy, with these exceptions:\n\n\
+         - It runs in Envoy {versions}. It does not load in 1.37 and older.\n\
+         - Client certificates need [a network filter that passes them](../guides/client-certificates.md#configure-envoy-with-the-dynamic-module). \
+         Envoy Gateway has no resource for that filter, so the module gets no certificates there.\n\
+         - A panic in its code costs one request (500), and the process continues. There is no VM that is recreated.\n"
+    )
 }
 
 /// Describes the missing features of each gateway that lacks any.
@@ -318,6 +332,14 @@ pub fn compare(rows: &[Row], write: bool) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn table_describes_the_dynamic_module() {
+        let text = table(&[]).unwrap();
+        for named in ["`gateway: envoy-module`", "1.38.3, 1.39.3, 1.40.0", "certificates", "Envoy Gateway", "panic"] {
+            assert!(text.contains(named), "{named}: {text}");
+        }
+    }
 
     #[test]
     fn every_gateway_states_how_it_was_checked() {

@@ -2,6 +2,7 @@
 
 use test_harness::bench::{self, FetchedKeys, Instructions, Size, costs};
 use test_harness::build::{self, Flavor};
+use test_harness::envoy::Adapter;
 use test_harness::wasmhost::Module;
 
 /// The largest increase of the count that needs no explicit update of the reference, in percent.

@@ -223,6 +223,9 @@ pub fn measure(size: &Size) -> Result<Report> {
     let ticks_percent = progress::during("measuring idle workers", || fetched::ticks_percent(filter, size))?;
     let configure_ms =
         progress::during("measuring how long a policy update takes", || configure::measure(filter, size))?;
+    let (list_ms, list_memory) = progress::during("measuring a list of revoked credentials", || -> Result<_> {
+        Ok((revoked::fetches_ms(filter, size)?, revoked::memory(&module)?))
+    })?;
     let mut rows = measure_rows(&built, size, |name| !POLICY_SERVICES.contains(&name) || size.policy_service)?;
     rows.extend(contention::measure(filter, size)?);
     for (_, measure) in GROUPS {
@@ -236,6 +239,8 @@ pub fn measure(size: &Size) -> Result<Report> {
         connections: size.connections,
         rows,
         configure_ms,
+        list_ms,
+        list_memory,
         wasm_bytes: bytes(filter)?,
         module_bytes: bytes(&built.module)?,
         memory_small,

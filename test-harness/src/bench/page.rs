@@ -124,4 +124,18 @@ mod tests {
         }
         place(&document, "footprints").unwrap();
     }
+
+    /// A figure in two tables has two values after the next measurement.
+    #[test]
+    fn tables_by_hand_repeat_no_measured_figure() {
+        let document = fs::read_to_string(paths::root().join(DOCUMENT)).unwrap();
+        let (before, ratios, after) = place(&document, "ratios").unwrap();
+        let measured: Vec<_> = ratios.lines().filter_map(|line| line.split('`').nth(1)).collect();
+        assert!(measured.contains(&"memory_mib_most_keys"), "{measured:?}");
+        let has_figure = |line: &str| line.split('|').any(|cell| cell.trim().parse::<f64>().is_ok());
+        for line in before.lines().chain(after.lines()).filter(|line| line.starts_with('|')) {
+            let repeats = measured.iter().any(|name| line.contains(&format!("`{name}`")));
+            assert!(!repeats || !has_figure(line), "{DOCUMENT}: {line}");
+        }
+    }
 }

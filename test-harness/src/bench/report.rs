@@ -89,6 +89,10 @@ pub struct Report {
     pub(super) rows: Vec<Measured>,
     /// The worker's CPU time for each update to a policy with 10,000 endpoints and agents, in milliseconds.
     pub(super) configure_ms: Vec<f64>,
+    /// The worker's CPU time for each change of a list of 100,000 revoked credentials, in milliseconds.
+    pub(super) list_ms: Vec<f64>,
+    /// The linear memory of a VM with such a list, in bytes.
+    pub(super) list_memory: usize,
     pub(super) wasm_bytes: u64,
     pub(super) module_bytes: u64,
     pub(super) memory_small: usize,
@@ -207,6 +211,10 @@ impl Report {
             bound("wasm_mb", self.wasm_bytes as f64 / 1e6, MOST_WASM_MB),
             bound("ticks_percent_8_workers", self.ticks_percent, MOST_TICKS_PERCENT),
         ]);
+        bounds.extend([
+            Bound { name: "list_ms_100000", value: Spread::of(&self.list_ms).median, most: None },
+            Bound { name: "memory_mib_list_100000", value: self.list_memory as f64 / f64::from(1 << 20), most: None },
+        ]);
         bounds.extend(self.fetched_keys.bounds());
         bounds.extend(self.footprint_ratios());
         bounds
@@ -269,6 +277,9 @@ impl Serialize for Report {
             "ratios": ratios.collect::<Map<String, Value>>(),
             "configure_ms_10000": Spread::of(&self.configure_ms).median,
             "configure_ms_10000_each": self.configure_ms,
+            "list_ms_100000": Spread::of(&self.list_ms).median,
+            "list_ms_100000_each": self.list_ms,
+            "memory_bytes_list_100000": self.list_memory,
             "memory_bytes_10": self.memory_small,
             "memory_bytes_10000": self.memory_large,
             "wasm_bytes": self.wasm_bytes,
