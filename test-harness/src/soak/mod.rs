@@ -1,10 +1,12 @@
 //! `cargo harness soak`: the gate in a real Envoy under load for minutes, and the memory of the process.
 //!
-//! Everything that allocates happens all the time: new tokens, held bodies that end in the middle, updates of the listener, denials. What is
-//! not freed adds up, and the run fails if the memory grows by more than [`MOST_GROWTH`] after the warm-up.
+//! Everything that allocates happens all the time: new tokens, held bodies that end in the middle, signed requests, HTTP/2, updates of the
+//! listener, denials. What is not freed adds up, and the run fails if the memory grows by more than [`MOST_GROWTH`] after the warm-up. It also
+//! fails if the gate never reported held bytes, because then it shows nothing about them.
 
 mod clients;
 mod memory;
+mod signed;
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -34,6 +36,7 @@ const HOST: &str = "api.example.com";
 const ISSUER: &str = "https://idp.example.com";
 const UPDATE_EVERY: Duration = Duration::from_secs(1);
 const SAMPLE_EVERY: Duration = Duration::from_secs(3);
+const HELD_BYTES: &str = "callgate.held_bytes";
 const POLL: Duration = Duration::from_millis(100);
 /// How long the gate may take to notice that no request waits any more: bodies are held for ten seconds at most.
 const RELEASE_DEADLINE: Duration = Duration::from_secs(30);
@@ -41,13 +44,15 @@ const RELEASE_DEADLINE: Duration = Duration::from_secs(30);
 /// Runs the load for this time, and until this many tokens were sent. Prints the memory every few seconds.
 ///
 /// # Errors
-/// When a response or an update is not as expected, memory grows, or bytes are still held at the end.
+/// When a response or an update is not as expected, memory grows, bytes were never held, or are still held at the end.
 pub fn run(adapter: Adapter, time: Duration, tokens: usize) -> Result<()> {
     let module = progress::during("building the gate", || adapter.build(Flavor::Release))?;
     let key = SigningKey::generate(Algorithm::Ed25519).map_err(|error| anyhow!("no key can be generated: {error}"))?;
     let key = key.with_kid("soak");
+    let signer = signed::key()?;
+    let policy = |round| policy(&key, &signer, round).to_string();
     let upstream = Upstream::start()?;
-    let mut bootstrap = Bootstrap::new(&module, &policy(&key, 0).to_string(), upstream.address())?;
+    let mut bootstrap = Bootstrap::new(&module, &policy(0), upstream.address())?;
     // It would have a line for each request.
     set(bootstrap.manager()?, "access_log", json!([]));
     let bootstrap = bootstrap.dynamic();
@@ -55,20 +60,20 @@ pub fn run(adapter: Adapter, time: Duration, tokens: usize) -> Result<()> {
     let options = Options { concurrency: WORKERS, drain_seconds: Some(1), ..Options::default() };
     let mut envoy = Envoy::start(&bootstrap, &options)?;
 
-    let clients = Clients::new(envoy.api()?, key.clone());
-    let samples = thread::scope(|scope| {
+    let clients = Clients::new(envoy.api()?, key.clone(), signer.clone());
+    let observed = thread::scope(|scope| {
         // Also stops the clients if the observer fails.
         let stop = clients.start(scope);
-        let samples = observe(&envoy, &clients, time, tokens, |round| {
-            envoy.update(&bootstrap.with_policy(&policy(&key, round).to_string())?)
-        });
+        let observed =
+            observe(&envoy, &clients, time, tokens, |round| envoy.update(&bootstrap.with_policy(&policy(round))?));
         drop(stop);
-        samples
+        observed
     });
     if let Some(problem) = clients.problem() {
         return Err(problem);
     }
-    let (samples, updates) = samples?;
+    let Observed { samples, updates, most_held } = observed?;
+    check_load(&clients.counts(), most_held)?;
     await_release(&envoy)?;
     ensure!(envoy.is_running(), "Envoy ended; the end of its log:\n{}", envoy.log_tail());
     ensure!(!envoy.log().contains("callgate stopped at"), "the gate had a defect:\n{}", envoy.log_tail());
@@ -79,40 +84,60 @@ pub fn run(adapter: Adapter, time: Duration, tokens: usize) -> Result<()> {
     judge(&samples)
 }
 
-/// Updates the gate and samples the memory until the time is over and enough tokens were sent, or a client has a problem. Returns the
-/// samples and the number of updates.
+/// What a run has shown.
+struct Observed {
+    samples: Samples,
+    updates: u64,
+    /// The most bytes that all workers together reported as held.
+    most_held: u64,
+}
+
+/// Updates the gate and samples the memory until the time is over and enough tokens were sent, or a client has a problem.
 fn observe(
     envoy: &Envoy,
     clients: &Clients,
     time: Duration,
     tokens: usize,
     update: impl Fn(u64) -> Result<()>,
-) -> Result<(Samples, u64)> {
+) -> Result<Observed> {
     let start = Instant::now();
     let every = SAMPLE_EVERY.min(time / 20);
-    let (mut samples, mut updates) = (Samples::default(), 0);
+    let mut observed = Observed { samples: Samples::default(), updates: 0, most_held: 0 };
     let (mut next_sample, mut next_update) = (Duration::ZERO, Duration::ZERO);
     while !clients.have_problem() && (start.elapsed() < time || clients.counts().tokens < tokens) {
         let elapsed = start.elapsed();
         if elapsed >= next_update {
-            updates += 1;
-            update(updates).context("the policy cannot be updated")?;
+            observed.updates += 1;
+            update(observed.updates).context("the policy cannot be updated")?;
             next_update = elapsed + UPDATE_EVERY;
         }
         if elapsed >= next_sample {
             let resident = envoy.resident_memory()?;
-            let Counts { requests, tokens, resets } = clients.counts();
+            let Counts { requests, tokens, resets, http2, replays } = clients.counts();
             println!(
-                "{:5} s: {} MiB; {requests} requests, {tokens} tokens, {resets} bodies broken off, {updates} updates",
+                "{:5} s: {} MiB; {requests} requests ({http2} over HTTP/2), {tokens} tokens, {resets} bodies broken off, {replays} replays, \
+                 at most {} KiB held, {} updates",
                 elapsed.as_secs(),
-                resident >> 10
+                resident >> 10,
+                observed.most_held >> 10,
+                observed.updates
             );
-            samples.push(resident);
+            observed.samples.push(resident);
             next_sample = elapsed + every;
         }
+        observed.most_held = observed.most_held.max(envoy.sum_of_stats(HELD_BYTES)?);
         thread::sleep(POLL);
     }
-    Ok((samples, updates))
+    Ok(observed)
+}
+
+/// Fails if the run did not do what it is about.
+fn check_load(counts: &Counts, most_held: u64) -> Result<()> {
+    ensure!(counts.resets > 0, "no request was broken off in the middle of its body");
+    ensure!(most_held > 0, "the gate never reported held bytes, although {} bodies were broken off", counts.resets);
+    ensure!(counts.http2 > 0, "no request was sent over HTTP/2");
+    ensure!(counts.replays > 0, "no signed request was accepted and denied when it was repeated");
+    Ok(())
 }
 
 fn judge(samples: &Samples) -> Result<()> {
@@ -131,18 +156,26 @@ fn judge(samples: &Samples) -> Result<()> {
 fn await_release(envoy: &Envoy) -> Result<()> {
     let start = Instant::now();
     loop {
-        let held = envoy.sum_of_stats("callgate.held_bytes")?;
-        if held == 0 {
+        let held = envoy.used_stats(HELD_BYTES)?;
+        if is_released(&held) {
             return Ok(());
         }
-        ensure!(start.elapsed() < RELEASE_DEADLINE, "{held} bytes are held, although no request waits");
+        ensure!(
+            start.elapsed() < RELEASE_DEADLINE,
+            "no request waits, and the gate reports these held bytes: {held:?}"
+        );
         client::call(envoy.api()?, &Request::get("/status").host(HOST))?;
         thread::sleep(POLL);
     }
 }
 
+/// Returns whether the gate reports that it holds nothing. Without the metric, it reports nothing.
+fn is_released(held: &[u64]) -> bool {
+    !held.is_empty() && held.iter().all(|bytes| *bytes == 0)
+}
+
 /// Returns the policy, in which only a description depends on the round.
-fn policy(key: &SigningKey, round: u64) -> Value {
+fn policy(key: &SigningKey, signer: &SigningKey, round: u64) -> Value {
     json!({
         "callgate": "v1",
         "name": "soak",
@@ -162,12 +195,21 @@ fn policy(key: &SigningKey, round: u64) -> Value {
                 "purpose": format!("round {round}"),
                 "identity": { "issuer": "corp", "client_id": "robot" },
             },
+            "signer": signed::agent(signer),
         },
-        "limits": { "calls": { "per": "agent", "rate": "1000000/1s", "burst": 1_000_000 } },
+        "limits": {
+            "calls": { "per": "agent", "rate": "1000000/1s", "burst": 1_000_000 },
+            // As many requests as the replay table can store.
+            "signed": { "per": "agent", "rate": "200/1s", "burst": 2000 },
+        },
         "endpoints": [
             {
                 "id": "items.get", "methods": ["GET"], "path": "/items/{id}", "effect": "read", "scopes": ["items:read"],
                 "limits": ["calls"],
+            },
+            {
+                "id": "items.signed", "methods": ["GET"], "path": "/signed/{id}", "effect": "read", "scopes": ["items:read"],
+                "authenticate": "signature", "limits": ["signed"],
             },
             { "id": "status", "methods": ["GET"], "path": "/status", "effect": "read", "access": "public" },
             {
@@ -185,6 +227,9 @@ fn policy(key: &SigningKey, round: u64) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use callgate::Policy;
+    use callgate_kit::policy::not_needed;
+
     use super::*;
 
     #[test]
@@ -199,6 +244,36 @@ mod tests {
         judge(&samples(&|number| number % 2 * MOST_GROWTH / 2)).unwrap();
         judge(&samples(&|number| number * 2_000)).unwrap_err();
         judge(&samples(&|number| if number < 50 { 0 } else { 2 * MOST_GROWTH })).unwrap_err();
+    }
+
+    #[test]
+    fn a_run_that_never_held_a_body_fails() {
+        let counts = || Counts { requests: 9, tokens: 9, resets: 1, http2: 1, replays: 1 };
+        check_load(&counts(), 1).unwrap();
+        check_load(&counts(), 0).unwrap_err();
+        for lacking in
+            [Counts { resets: 0, ..counts() }, Counts { http2: 0, ..counts() }, Counts { replays: 0, ..counts() }]
+        {
+            check_load(&lacking, 1).unwrap_err();
+        }
+    }
+
+    #[test]
+    fn absent_gauge_does_not_count_as_released() {
+        assert!(is_released(&[0]) && is_released(&[0, 0]));
+        assert!(!is_released(&[]) && !is_released(&[0, 1]));
+    }
+
+    /// Signed requests depend on more of the policy than others.
+    #[test]
+    fn policy_compiles_for_both_adapters() {
+        let key = SigningKey::generate(Algorithm::Ed25519).unwrap().with_kid("soak");
+        for adapter in [Adapter::Wasm, Adapter::Module] {
+            let mut policy = policy(&key, &signed::key().unwrap(), 1);
+            adapter.adapt(&mut policy);
+            let compiled = Policy::from_json(policy.to_string().as_bytes(), &not_needed);
+            assert!(compiled.is_ok(), "{:?}", compiled.err());
+        }
     }
 
     #[test]

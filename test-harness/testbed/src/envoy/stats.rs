@@ -24,15 +24,23 @@ impl Envoy {
         Ok(value.unwrap_or(0))
     }
 
-    /// Returns the sum of the used counters and gauges whose names contain this text. The metrics of both adapters have the names that the
-    /// filter gives them.
+    /// Returns the sum of the used counters and gauges whose names contain this text, as [`Envoy::used_stats`] finds them.
     ///
     /// # Errors
     /// See [`Envoy::admin`].
     pub fn sum_of_stats(&self, wanted: &str) -> Result<u64> {
+        Ok(self.used_stats(wanted)?.into_iter().sum())
+    }
+
+    /// Returns the values of the used counters and gauges whose names contain this text. The metrics of both adapters have the names that the
+    /// filter gives them.
+    ///
+    /// # Errors
+    /// See [`Envoy::admin`].
+    pub fn used_stats(&self, wanted: &str) -> Result<Vec<u64>> {
         let stats = with_names_of_the_filter(&self.admin("/stats?usedonly")?);
         let lines = stats.lines().filter(|line| line.contains(wanted));
-        Ok(lines.filter_map(|line| line.rsplit(": ").next()?.parse::<u64>().ok()).sum())
+        Ok(lines.filter_map(|line| line.rsplit(": ").next()?.parse::<u64>().ok()).collect())
     }
 
     /// Returns the metrics in the format that Prometheus reads. The metrics of both adapters have the names that the filter gives them.
