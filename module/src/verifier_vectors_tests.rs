@@ -18,7 +18,7 @@ const NOW: u64 = 1_618_884_485;
 fn read(file: &str) -> Option<Value> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/vectors").join(file);
     let Ok(text) = std::fs::read(&path) else {
-        eprintln!("not run: {} is not here", path.display());
+        eprintln!("not run: the native verifier's verdicts on {file}, because {} is not here", path.display());
         return None;
     };
     Some(serde_json::from_slice(&text).unwrap())

@@ -2,8 +2,8 @@
 //!
 //! The adapter is the only code of the project that handles raw pointers outside a sandbox, so it is fuzzed under a sanitizer. That needs a
 //! compiler option that a stable compiler only accepts with `RUSTC_BOOTSTRAP`. The variable is set for this build alone, and nothing that
-//! ships comes from it. The build takes longer than continuous integration has for it: there, `cargo test` runs 300 inputs of this target
-//! without the sanitizer. The other fuzz targets have no unsafe code, and their functions run in `cargo test`.
+//! ships comes from it. Continuous integration does not run this command, because its build takes long: `cargo test` runs 300 inputs of
+//! the target without the sanitizer. The other fuzz targets have no unsafe code, and their functions run in `cargo test`.
 
 use std::fs;
 use std::process::{Command, Stdio};
