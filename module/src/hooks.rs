@@ -329,7 +329,9 @@ hooks! {
         // SAFETY: Envoy calls this once for each stream, and does not use the object any more. Hooks that run around this one have
         // references of their own.
         let stream = unsafe { Rc::from_raw(module.cast::<Stream>()) };
-        guarded(|| stream.end());
+        if guarded(|| stream.end()).is_none() {
+            guarded(|| stream.retire_worker());
+        }
         guarded(move || drop(stream));
     }
 

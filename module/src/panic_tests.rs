@@ -190,6 +190,7 @@ mod of_streams {
         let gateway = gateway(&format!("panic-in-{hook}"));
         let before = CAUGHT.get();
         let held = post(&gateway);
+        let defective = worker::all();
         let stream = run(&gateway);
         stream.end();
         assert_eq!((CAUGHT.get() - before, stream.is_over()), (1, true), "{hook}");
@@ -199,7 +200,13 @@ mod of_streams {
             next.end();
         }
         assert_eq!(held.request_body(LIST, true, false), CONTINUE, "{hook}: {:?}", details(&held));
+        assert_eq!(
+            (defective.len(), defective[0].strong_count()),
+            (1, 1),
+            "{hook}: only the held request still uses it"
+        );
         held.end();
+        assert_eq!(defective[0].strong_count(), 0, "{hook}: the caches that may be wrong are kept");
         assert_eq!((CAUGHT.get() - before, worker::held_bytes()), (1, 0), "{hook}");
         let record = stream.record();
         gateway.end();

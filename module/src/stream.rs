@@ -211,9 +211,14 @@ impl Stream {
         }
     }
 
+    /// Makes new streams start with new caches, because a defect may have left those of this stream in a wrong state.
+    pub(crate) fn retire_worker(&self) {
+        self.worker.retire();
+    }
+
     /// Ends the stream after a defect. Only this stream is lost.
     pub(crate) fn fail(&self, phase: Phase) {
-        self.worker.retire();
+        self.retire_worker();
         if phase == Phase::Reply {
             // Only the details are lost. The hooks that follow let the response pass: without it, the client would wait.
             return;

@@ -157,6 +157,12 @@ pub(crate) fn count() -> usize {
     WORKERS.with_borrow(|workers| workers.all.len())
 }
 
+/// Returns the configurations in this worker, to show when they are dropped.
+#[cfg(all(test, feature = "panic-on-purpose"))]
+pub(crate) fn all() -> Vec<std::rc::Weak<Worker>> {
+    WORKERS.with_borrow(|workers| workers.all.iter().map(Rc::downgrade).collect())
+}
+
 /// Returns the number of bytes that are held for the requests and answers of this worker.
 #[cfg(any(test, feature = "testing"))]
 pub(crate) fn held_bytes() -> u64 {
