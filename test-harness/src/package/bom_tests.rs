@@ -67,18 +67,9 @@ const WITH_NATIVE: &str = "0\tcallgate-module v0.1.0 (/somewhere)\tApache-2.0\th
                            1\taws-lc-rs v1.19.0\tISC AND (Apache-2.0 OR ISC)\thttps://github.com/aws/aws-lc-rs\n\
                            2\taws-lc-sys v0.47.0\tISC AND OpenSSL\thttps://github.com/aws/aws-lc-rs\n";
 
-/// Returns a folder with the source of `aws-lc-sys`, as far as it is read.
-fn source_of_aws_lc() -> TempDir {
-    let folder = TempDir::new().unwrap();
-    let headers = folder.path().join("aws-lc/include/openssl");
-    fs::create_dir_all(&headers).unwrap();
-    fs::write(headers.join("base.h"), "#define AWSLC_VERSION_NUMBER_STRING \"5.12.0\"\n").unwrap();
-    folder
-}
-
 #[test]
 fn native_library_is_a_component_inside_the_package_that_compiles_it() {
-    let folder = source_of_aws_lc();
+    let folder = native::tests::source("#define AWSLC_VERSION_NUMBER_STRING \"5.12.0\"\n");
     let inner = |version: &str| {
         let mut tree = Tree::read(WITH_NATIVE).unwrap();
         tree.look_into("aws-lc-rs", "1.19.0", folder.path()).unwrap();

@@ -14,6 +14,8 @@ use super::{Names, bom, hex, sha256, write};
 
 /// The function that Envoy calls first in every module.
 const ENTRY: &[u8] = b"envoy_dynamic_module_on_program_init";
+/// The header with which a request makes a build for tests panic. No other build contains its name.
+const PANICS: &[u8] = b"x-panic-on-purpose";
 /// The names of symbol versions of the C library.
 const C_LIBRARY: &str = "GLIBC_";
 
@@ -55,6 +57,7 @@ fn facts(library: &[u8]) -> Result<Facts> {
     let file = object::File::parse(library).context("the built module is no library")?;
     let exports = file.exports().context("the built module has no list of functions")?;
     ensure!(exports.iter().any(|export| export.name() == ENTRY), "the built module has no functions for Envoy");
+    ensure!(!contains(library, PANICS), "the built module panics if a request asks for it; build it without features");
     let build_id = file.build_id().context("the built module has invalid notes")?;
     let build_id = hex(build_id.context("the built module has no build id")?);
     let strings = file.section_by_name(".dynstr").context("the built module is linked with nothing")?;
@@ -69,6 +72,10 @@ fn facts(library: &[u8]) -> Result<Facts> {
     Ok(Facts { build_id, c_library, libraries: libraries.collect() })
 }
 
+fn contains(library: &[u8], text: &[u8]) -> bool {
+    library.windows(text.len()).any(|window| window == text)
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::Command;
@@ -79,7 +86,7 @@ mod tests {
 
     use super::super::MODULE;
     use super::*;
-    use crate::build::{Architecture, Sources};
+    use crate::build::{Architecture, Flavor, Sources};
     use crate::paths;
 
     /// The module for this machine, packed once for all tests.
@@ -146,10 +153,7 @@ mod tests {
 
     #[test]
     fn module_contains_no_paths_of_this_machine() {
-        let holds = |text: &Path| {
-            let text = text.to_str().unwrap().as_bytes();
-            PACKED.library.windows(text.len()).any(|window| window == text)
-        };
+        let holds = |text: &Path| contains(&PACKED.library, text.to_str().unwrap().as_bytes());
         assert!(!holds(&paths::root()));
         assert!(!holds(Sources::here().cargo_home().unwrap()));
         // The search finds paths.
@@ -189,6 +193,16 @@ mod tests {
             let [first, second] = [&PACKED.folder, &again].map(|folder| fs::read(folder.path().join(&name)).unwrap());
             assert!(first == second, "{name}");
         }
+    }
+
+    #[test]
+    fn does_not_package_a_module_that_panics_on_purpose() {
+        facts(&PACKED.library).unwrap();
+        let failed = facts(&[&PACKED.library, PANICS].concat()).unwrap_err();
+        assert!(failed.to_string().starts_with("the built module panics if a request asks for it"), "{failed}");
+        // The build for tests has the name, so the check finds it.
+        let testing = fs::read(Sources::here().envoy_module(Flavor::Testing).unwrap()).unwrap();
+        assert!(facts(&testing).is_err() && contains(&testing, PANICS));
     }
 
     #[test]

@@ -67,13 +67,13 @@ fn aws_lc(folder: &Path) -> Result<Library> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use tempfile::TempDir;
 
     use super::*;
 
-    /// Returns a folder like that of `aws-lc-sys`, with this header.
-    fn source(header: &str) -> TempDir {
+    /// Returns a folder with the source of `aws-lc-sys`, as far as it is read: this header.
+    pub(in super::super) fn source(header: &str) -> TempDir {
         let folder = TempDir::new().unwrap();
         let headers = folder.path().join("aws-lc/include/openssl");
         fs::create_dir_all(&headers).unwrap();
