@@ -20,10 +20,11 @@ use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
-use test_harness::client::{Connection, Request};
+use test_harness::client::Connection;
 use test_harness::envoy::{Bootstrap, Options, oldest};
+use tokio::time::timeout;
 
-use crate::envoy::fixture::{Gate, HOST, adapter, policy, token};
+use crate::envoy::fixture::{Gate, HOST, adapter, mcp_request, policy, token};
 use crate::envoy::http2::exchange;
 use crate::envoy::operating::until;
 
@@ -215,13 +216,8 @@ fn mcp_policy() -> Value {
 
 /// Returns everything that the client sees of a body, whether or not it ends properly.
 fn ask(address: SocketAddr, number: usize, token: &str) -> String {
-    let request = Request::post("/mcp")
-        .host(HOST)
-        .bearer(token)
+    let request = mcp_request(token)
         .header("X-Answer", number.to_string())
-        .header("Content-Type", "application/json")
-        .header("Accept", "application/json, text/event-stream")
-        .header("MCP-Protocol-Version", "2025-11-25")
         .body(r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#);
     let stream = TcpStream::connect(address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -425,14 +421,18 @@ async fn shown(gate: &Gate, request: hyper::Request<Full<Bytes>>) -> Vec<u8> {
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     let connection = tokio::spawn(connection);
     let mut seen = Vec::new();
-    if let Ok(response) = sender.send_request(request).await {
-        let mut body = response.into_body();
-        while let Some(Ok(frame)) = body.frame().await {
-            if let Some(data) = frame.data_ref() {
-                seen.extend_from_slice(data);
+    let receive = async {
+        if let Ok(response) = sender.send_request(request).await {
+            let mut body = response.into_body();
+            while let Some(Ok(frame)) = body.frame().await {
+                if let Some(data) = frame.data_ref() {
+                    seen.extend_from_slice(data);
+                }
             }
         }
-    }
+    };
+    // Without a limit, a response that never ends would block the tests instead of failing this one.
+    timeout(PATIENCE, receive).await.unwrap();
     connection.abort();
     seen
 }

@@ -119,6 +119,16 @@ pub(crate) fn good() -> Request {
     Request::get("/items/1").host(HOST).bearer(&token("items:read"))
 }
 
+/// Returns a request with a message for the MCP server, without the message.
+pub(crate) fn mcp_request(token: &str) -> Request {
+    Request::post("/mcp")
+        .host(HOST)
+        .bearer(token)
+        .header("Content-Type", "application/json")
+        .header("Accept", "application/json, text/event-stream")
+        .header("MCP-Protocol-Version", "2025-11-25")
+}
+
 /// Returns a shared gate with the test policy, for all tests that leave no state in it. An Envoy needs seconds to compile the filter.
 pub(crate) fn shared() -> &'static Gate {
     static SHARED: LazyLock<Gate> = LazyLock::new(|| {

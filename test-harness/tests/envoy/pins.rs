@@ -12,10 +12,10 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
-use test_harness::client::{Request, Response};
+use test_harness::client::Response;
 use test_harness::envoy::{Bootstrap, Options};
 
-use crate::envoy::fixture::{Gate, HOST, policy, token};
+use crate::envoy::fixture::{Gate, mcp_request, policy, token};
 use crate::envoy::mcp::pin;
 
 const PINNED: &str = "pay";
@@ -86,14 +86,7 @@ fn pinned_policy() -> Value {
 
 fn send(gate: &Gate, token: &str, method: &str, params: Value) -> Response {
     let message = json!({ "jsonrpc": "2.0", "id": 1, "method": method, "params": params });
-    let request = Request::post("/mcp")
-        .host(HOST)
-        .bearer(token)
-        .header("Content-Type", "application/json")
-        .header("Accept", "application/json, text/event-stream")
-        .header("MCP-Protocol-Version", "2025-11-25")
-        .body(message.to_string());
-    gate.call(&request)
+    gate.call(&mcp_request(token).body(message.to_string()))
 }
 
 /// Returns the names of the tools that a client sees.

@@ -303,10 +303,8 @@ fn requests_never_wait_on_kong() {
     // What is known about the token is forgotten after two minutes.
     vm.pass(120 * SECOND);
     assert_unknown_key(&mut vm, 503, "keys_unavailable");
-    let mut key = KEY.public_jwk();
-    key["kid"] = json!("k9");
     tick(&mut vm);
-    publish(&mut vm, json!({ "keys": [KEY.public_jwk(), key] }).to_string().as_bytes());
+    publish(&mut vm, &newer_key_set());
     upstream(&vm.request(&unknown_key()));
     assert_eq!(vm.period(vm.first_root()), Some(SECOND), "the timer is fixed");
 }

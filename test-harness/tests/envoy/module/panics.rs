@@ -11,7 +11,7 @@ use test_harness::envoy::{Adapter, Bootstrap, Options, record_in};
 
 use super::start;
 use crate::envoy::fetched_keys::{add_servers, behind_a_proxy, fetching, remote_within, while_fifty_wait, with};
-use crate::envoy::fixture::{Gate, HOST, good, mark, policy, token};
+use crate::envoy::fixture::{Gate, HOST, good, mark, mcp_request, policy, token};
 use crate::envoy::limits::counted;
 use crate::envoy::operating::until;
 
@@ -104,14 +104,7 @@ fn a_panic_in_any_hook_costs_at_most_its_request() {
     }
 
     // While a request waits for its body.
-    let waiting = Request::post("/mcp")
-        .host(HOST)
-        .bearer(&token("none"))
-        .header("Content-Type", "application/json")
-        .header("Accept", "application/json, text/event-stream")
-        .header("MCP-Protocol-Version", "2025-11-25")
-        .header("Content-Length", "100")
-        .header("X-Panic-On-Purpose", "wake");
+    let waiting = mcp_request(&token("none")).header("Content-Length", "100").header("X-Panic-On-Purpose", "wake");
     let arrived = gate.upstream.count();
     let mut connection = Connection::open(gate.envoy.api().unwrap()).unwrap();
     connection.send(&waiting.to_bytes()).unwrap();
@@ -128,7 +121,7 @@ fn a_panic_in_any_hook_costs_at_most_its_request() {
 #[test]
 fn requests_that_wait_for_keys_are_decided_after_a_panic_of_their_worker() {
     let idp = KeyServer::start().unwrap();
-    let servers = [("idp", &idp, remote_within(&idp, "idp", "8s"))];
+    let servers = [("idp", &idp, remote_within(&idp, "idp", "30s"))];
     let change = |bootstrap: &mut Bootstrap| {
         behind_a_proxy(bootstrap);
         add_servers(bootstrap, &servers);

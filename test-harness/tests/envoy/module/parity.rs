@@ -12,7 +12,7 @@ use test_harness::envoy::{Adapter, Bootstrap, Options};
 use test_harness::http2;
 use test_harness::upstream::Seen;
 
-use crate::envoy::fixture::{Asked, Gate, HOST, KEY, claims, good, header, mark, policy, token};
+use crate::envoy::fixture::{Asked, Gate, HOST, KEY, claims, good, header, mark, mcp_request, policy, token};
 use crate::envoy::possession::{bound_token, call_of};
 use crate::envoy::signed::{self, Call};
 
@@ -26,9 +26,11 @@ const OF_ONE_REQUEST: [(&str, &[&str]); 2] = [
 const HEADERS_OF_ONE_REQUEST: [&str; 6] =
     ["date", "x-envoy-upstream-service-time", "x-request-id", "x-mark", "ratelimit", "retry-after"];
 
-/// A request that is denied before its body has arrived, and that body.
-const OVER_A_LIMIT: &str = "over a limit";
 const BODY: &str = "a body";
+/// The requests that are denied before their bodies have arrived, and those bodies.
+const DENIED_EARLY: [(&str, &[u8]); 2] = [(OVER_A_LIMIT, BODY.as_bytes()), (REPLAYED, signed::BODY)];
+const OVER_A_LIMIT: &str = "over a limit";
+const REPLAYED: &str = "a replayed signature";
 /// A message that asks for a list.
 const LIST: &str = r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#;
 /// The id of a token that the policy revokes.
@@ -92,13 +94,7 @@ fn tool(name: &str) -> Request {
 
 /// Returns a request with a message to the MCP server.
 fn message(message: &str) -> Request {
-    Request::post("/mcp")
-        .host(HOST)
-        .bearer(&token("none"))
-        .header("Content-Type", "application/json")
-        .header("Accept", "application/json, text/event-stream")
-        .header("MCP-Protocol-Version", "2025-11-25")
-        .body(message)
+    mcp_request(&token("none")).body(message)
 }
 
 fn requests() -> Vec<(&'static str, Request)> {
@@ -269,7 +265,7 @@ fn assert_alike(gates: &[Gate; 2], requests: &[(&str, Request)]) {
     let differences: Vec<_> = requests
         .iter()
         .filter_map(|(name, request)| {
-            let unread = if *name == OVER_A_LIMIT { BODY.len() as u64 } else { 0 };
+            let unread = DENIED_EARLY.iter().find(|(early, _)| early == name).map_or(0, |(_, body)| body.len() as u64);
             difference(gates, name, unread, |gate, mark| gate.call(&request.clone().header("X-Mark", mark)))
         })
         .collect();
@@ -362,7 +358,7 @@ fn both_adapters_treat_signatures_and_proofs_alike() {
         &[
             ("a signed request", Call::get("/items/1").request()),
             ("a signed body", once.clone()),
-            ("a replayed signature", once),
+            (REPLAYED, once),
             ("a signed body in chunks", Call::post(body).request().chunked(&[&body[..5], &body[5..]])),
             ("another body", Call::post(body).request().body(b"{\"amount\": 13}")),
             ("another body in chunks", Call::post(body).request().chunked(&[b"{\"amount\"", b": 13}"])),

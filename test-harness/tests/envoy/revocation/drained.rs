@@ -12,7 +12,7 @@ use test_harness::envoy::Options;
 use tokio::net::TcpStream;
 
 use crate::envoy::fixture::{Gate, HOST, KEY, claims, good, header, policy, token};
-use crate::envoy::operating::{dynamic, update};
+use crate::envoy::operating::{dynamic, until, update};
 
 /// A worker looks for a newer policy at most once a second.
 const LOOKED: Duration = Duration::from_millis(1_100);
@@ -64,6 +64,8 @@ async fn the_first_suspension_applies_to_open_connections_of_the_previous_listen
 
     policy["agents"]["robot"]["suspended"] = json!(true);
     update(&gate, &policy, 2);
+    // A denial shows that the new policy has been published for older ones.
+    until("the new policy is in force", || gate.call(&good()).status == 403);
     tokio::time::sleep(LOOKED).await;
     // One request for each: Envoy asks a client with each response, more and more often, to open another connection.
     for (open, path, token, after) in &mut connections {
