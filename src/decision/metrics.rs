@@ -177,8 +177,9 @@ pub const KEYS_AGE: Metric = Metric {
     name: "callgate.keys.age_seconds",
     kind: Kind::Gauge,
     labels: &[],
-    about: "The age of the oldest key set in use, in seconds, summed over all workers and updated once per second. Divide it by the \
-            number of workers. It exceeds `refresh` only if the set cannot be fetched.",
+    about: "The age of the oldest key set in use, in seconds, summed over all workers and the main thread and updated once per second. \
+            Divided by the number of workers, it is between the age and twice the age. It exceeds twice `refresh` only if the set cannot be \
+            fetched.",
 };
 
 /// The requests that wait for keys.
@@ -229,8 +230,9 @@ pub const REVOCATIONS_AGE: Metric = Metric {
     name: "callgate.revocations.age_seconds",
     kind: Kind::Gauge,
     labels: &[],
-    about: "The age of the list of revoked credentials in use, in seconds, summed over all workers and updated once per second. Divide it by \
-            the number of workers. It exceeds `refresh` by more than a few seconds only if the list cannot be fetched.",
+    about: "The age of the list of revoked credentials in use, in seconds, summed over all workers and the main thread and updated once per \
+            second. Divided by the number of workers, it is between the age and twice the age. The age exceeds `refresh` by more than a few \
+            seconds only if the list cannot be fetched.",
 };
 
 /// Counts panics of the dynamic module.
