@@ -33,7 +33,8 @@ type ModuleConfig = *const c_void;
 
 /// The version of Envoy's interface. Envoy only warns about another one.
 const VERSION: &std::ffi::CStr = c"v0.1.0";
-/// When the timer of a configuration fires again after a panic. It bounds how often a defect is logged that panics each time.
+/// When the timer of a configuration fires again after a panic, unless a request that waits needs it earlier. It bounds how often a defect
+/// is logged that panics each time.
 const AFTER_A_PANIC: Duration = Duration::from_secs(1);
 
 #[cfg(any(test, feature = "testing"))]

@@ -12,7 +12,7 @@ mod updates;
 mod waiting;
 
 use std::thread;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use identity_provider::key_server::{Behavior, KeyServer};
 use serde_json::{Value, json};
@@ -22,6 +22,7 @@ use test_harness::envoy::{Bootstrap, Options};
 use crate::envoy::fixture::{Gate, HOST, mark, policy};
 use crate::envoy::limits::counted;
 use crate::envoy::operating::until;
+use crate::envoy::signed::now;
 
 /// A key server, the name of its issuer and of its cluster, and the member `keys` of the issuer.
 pub(crate) type Server<'s> = (&'s str, &'s KeyServer, Value);
@@ -104,7 +105,7 @@ fn with_unknown_key(server: &KeyServer, number: usize) -> Request {
     let mut header = key.header();
     header["typ"] = json!("at+jwt");
     let mut claims = claims();
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    let now = now();
     claims["iss"] = json!(server.issuer());
     claims["jti"] = json!(number.to_string());
     claims["iat"] = json!(now);
