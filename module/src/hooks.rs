@@ -328,7 +328,7 @@ hooks! {
             return;
         }
         // SAFETY: Envoy calls this once for each stream, and does not use the object any more. Hooks that run around this one have
-        // references of their own.
+        // other references.
         let stream = unsafe { Rc::from_raw(module.cast::<Stream>()) };
         if guarded(|| stream.end()).is_none() {
             guarded(|| stream.retire_worker());
