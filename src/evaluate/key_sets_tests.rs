@@ -320,6 +320,25 @@ fn a_token_with_an_unknown_key_is_rejected_and_charged_once_a_later_fetch_lacks_
     assert!(fetches <= 4 + 200 / 30 + 1, "{fetches}");
 }
 
+/// After failed fetches, the next one can start five minutes later. The client is asked to wait that long.
+#[test]
+fn a_token_is_remembered_until_its_client_repeats_the_request() {
+    let (policy, store) = (Arc::new(on_kong()), Rc::default());
+    let worker = Worker::joining(&policy, &store, 1);
+    let set = key_set(&[SHARED]);
+    worker.tick(&[(KONG, &set)]);
+    let is_failed = |event: &DocumentEvent| matches!(event, DocumentEvent::Failed { .. });
+    // By then, the wait after a failed fetch is the longest.
+    let failed =
+        (1..3_000).find(|second| worker.at(*second).tick(&[]).iter().any(is_failed) && *second > 1_200).unwrap();
+    let guess = token("corp", Signs::P256(9), "guess");
+    assert_eq!(worker.ask(&guess), Some(Reason::KeysUnavailable));
+    let fetches = |second: &u64| worker.at(*second).tick(&[(KONG, &set)]).contains(&DocumentEvent::Fetched);
+    let fetched = (failed + 1..failed + 302).find(fetches).unwrap();
+    assert!(fetched > failed + 200, "{failed} {fetched}");
+    assert_eq!(worker.at(fetched + 1).ask(&guess), Some(Reason::TokenKey));
+}
+
 /// A store that cannot be used.
 struct Broken;
 
