@@ -155,7 +155,8 @@ pub enum DocumentEvent {
         /// Whether it stays in use.
         keeps: bool,
     },
-    /// A new set has keys for other issuers that share it, and none for this one. Its earlier keys stay in use until they are too old.
+    /// A new set has keys for other issuers that share it, and none for this one. If the worker has earlier keys of this issuer, it uses them
+    /// until they are too old.
     KeysMissing {
         /// The issuer's name in the policy.
         issuer: String,
@@ -204,7 +205,7 @@ impl fmt::Display for DocumentEvent {
             ),
             Self::KeysMissing { issuer, url } => write!(
                 f,
-                "no key of {url} fits issuer `{issuer}`; its earlier keys are used until they are older than `stale_for`"
+                "no key of {url} fits issuer `{issuer}`; keys that it had before are used until they are older than `stale_for`"
             ),
             Self::KeysExpired { issuer } => {
                 write!(
