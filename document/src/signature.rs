@@ -40,10 +40,10 @@ pub struct Signatures {
     pub structured_fields: BTreeMap<String, FieldType>,
 }
 
-/// Bounds on requests that are held until their bodies are checked: signed bodies, JSON bodies of which a part is bound (`body./owner`), and
-/// all messages of endpoints with `rpc`. Each worker of the gateway counts for itself. A request is charged with the bytes of its headers and of its body:
-/// with the announced `Content-Length` from the beginning, or with the bytes that have arrived. The bytes of a JSON body count twice,
-/// because the gateway and the filter both keep them. If there is no room, the response is 503 `held_bytes_full` with `Retry-After`.
+/// Bounds on requests that are held until their bodies are checked: signed bodies, JSON bodies with a bound part (`body./owner`), and all
+/// messages of endpoints with `rpc`. Each worker of the gateway counts for itself. A request is charged with the bytes of its headers and of
+/// its body: with the announced `Content-Length` from the beginning, or with the bytes that have arrived. The bytes of a JSON body count
+/// twice, because the gateway and the filter both keep them. If there is no room, the response is 503 `held_bytes_full` with `Retry-After`.
 /// The part of an MCP server's answer that the filter keeps until it is complete (`max_answer`) counts too, for the agent and the source
 /// of its request. If there is no room for it, an error replaces the answer.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

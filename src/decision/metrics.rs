@@ -240,8 +240,8 @@ pub const PANICS: Metric = Metric {
     name: "callgate.panics",
     kind: Kind::Counter,
     labels: &[],
-    about: "Panics of the dynamic module, each of which is a defect. Its request got status 500, or its response was reset, and the \
-            gateway's log has the place in the code. Counted when the next request arrives. With the Wasm filter it remains 0: a panic \
+    about: "Panics of the dynamic module. Each is a defect: its request got status 500, or its response was reset, and the gateway's \
+            log has the place in the code. Counted when the next request arrives. With the Wasm filter it remains 0: a panic \
             stops the VM there, and Envoy counts the VMs that it recreates (`wasm.callgate.vm_reload_success`).",
 };
 

@@ -464,7 +464,7 @@ fn the_certificate_of_the_connection_identifies_the_caller() {
     assert_eq!(decide().0, StreamAction::Pause);
 }
 
-/// The token of one agent arrives over a connection with the certificate of another one, of which the gateway provides only a part.
+/// The token of one agent arrives over a connection with the certificate of another one. The gateway provides only a part of it.
 #[test]
 fn a_token_over_a_connection_whose_certificate_cannot_be_read_is_denied() {
     const DIGEST: &[u8] = b"connection\0sha256_peer_certificate_digest";

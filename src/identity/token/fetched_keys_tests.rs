@@ -17,7 +17,7 @@ fn set(keys: &[Value]) -> FetchedSet {
     FetchedSet::parse(json!({ "keys": keys }).to_string().as_bytes()).unwrap()
 }
 
-/// Returns a set with these keys, all of which the issuer has since this time.
+/// Returns a set with these keys. The issuer has all of them since this time.
 fn set_since(seconds: u64, keys: &[Value]) -> FetchedSet {
     set(keys).dated(Monotonic::from_millis(seconds * 1_000), [None, None])
 }
