@@ -167,15 +167,17 @@ fn start(gate: &Path, callee: &Callee, party: &Party, key_server: SocketAddr) ->
         set(&mut policy, "auth_failure_limit", json!({ "rate": rate, "burst": burst }));
         policy
     };
-    let gate = |name: &str, policy: &Value| -> Result<Bootstrap> {
-        let mut gate = rows::gate(&base, name, policy)?;
+    let gate = |name: &str, mut policy: Value| -> Result<Bootstrap> {
+        // The listeners of the module share the tables of policies with one name.
+        set(&mut policy, "name", name);
+        let mut gate = rows::gate(&base, name, &policy)?;
         gate.set_environment(&kinds::SECRETS.map(|(name, _)| name))?;
         Ok(gate)
     };
     let listeners = vec![
         (BARE, base.with_filters(Vec::new())?),
-        (OPEN, gate(OPEN, &policy("1000000/1s", 1_000_000))?),
-        (LIMITED, gate(LIMITED, &policy("1/24h", 1))?),
+        (OPEN, gate(OPEN, policy("1000000/1s", 1_000_000))?),
+        (LIMITED, gate(LIMITED, policy("1/24h", 1))?),
     ];
     let bootstrap = Bootstrap::joined(listeners)?;
     let environment = kinds::SECRETS.map(|(name, secret)| (name.to_owned(), secret.to_owned())).to_vec();

@@ -101,7 +101,11 @@ fn forwards_an_observed_request_sanitized_or_not_at_all() {
     let request = request("GET", "/watched", &[("authorization", &token), ("x-callgate-agent", "root")]);
     walk(&policy(), &request, |profile, fault, outcome| {
         if let Verdict::Continue { headers } = &outcome.verdict {
-            assert!(may_fail(profile, fault), "{fault:?}");
+            // If the look at what the newest policy revokes fails, observation only records that this would deny the request.
+            let record = outcome.record.as_ref().unwrap();
+            let is_observed = (&record["decision"], &record["reason"]) == (&json!("observe"), &json!("host_error"));
+            let is_look = fault.call == "proxy_get_shared_data";
+            assert!(may_fail(profile, fault) || is_look && is_observed, "{fault:?}");
             assert_eq!(pairs::values(headers, "x-callgate-agent"), [b"builder"]);
         }
     });
