@@ -344,7 +344,7 @@ fn both_adapters_treat_signatures_and_proofs_alike() {
     policy["dpop"] = json!({ "required": false, "algorithms": ["ES256"] });
     policy["endpoints"].as_array_mut().unwrap().push(json!({
         "id": "bound", "methods": ["GET"], "path": "/bound/{id}", "effect": "destructive", "scopes": ["items:read"],
-        "authenticate": "token", "token": "bound",
+        "authenticate": "token", "token": "bound", "limits": ["calls"],
     }));
     let gates = start_both(&policy, signed::pass_secrets, &signed::options(1));
     for gate in &gates {
