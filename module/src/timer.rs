@@ -104,8 +104,11 @@ impl Alarm {
             queue.entries.remove(&set);
         }
         self.set = Some(queue.insert(due, Entry { scheduler: Arc::clone(&self.scheduler), event }));
+        let is_too_late = queue.wake_before(due);
         drop(queue);
-        TIMER.changed.notify_one();
+        if is_too_late {
+            TIMER.changed.notify_one();
+        }
         Ok(())
     }
 }
@@ -137,12 +140,14 @@ struct Queue<E = Entry> {
     entries: BTreeMap<Key, E>,
     /// The number of alarms so far.
     numbers: u64,
+    /// When the thread looks at the alarms next. `None` if it sleeps until it is notified.
+    wakes: Option<Instant>,
     is_started: bool,
 }
 
 impl<E> Queue<E> {
     const fn new() -> Self {
-        Self { entries: BTreeMap::new(), numbers: 0, is_started: false }
+        Self { entries: BTreeMap::new(), numbers: 0, wakes: None, is_started: false }
     }
 
     fn insert(&mut self, due: Instant, entry: E) -> Key {
@@ -156,6 +161,16 @@ impl<E> Queue<E> {
     fn take_due(&mut self, now: Instant) -> Option<E> {
         let first = self.entries.first_entry()?;
         (first.key().due <= now).then(|| first.remove())
+    }
+
+    /// Returns whether the thread must be notified of an alarm for this time. Most requests that wait set one and drop it again before the
+    /// thread wakes for an earlier request, and waking a thread costs more than a decision.
+    fn wake_before(&mut self, due: Instant) -> bool {
+        let is_too_late = self.wakes.is_none_or(|wakes| due < wakes);
+        if is_too_late {
+            self.wakes = Some(due);
+        }
+        is_too_late
     }
 
     /// Returns the time of the first alarm.
@@ -206,7 +221,8 @@ impl Timer {
                 queue = self.queue();
                 continue;
             }
-            queue = match queue.first() {
+            queue.wakes = queue.first();
+            queue = match queue.wakes {
                 None => self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner),
                 Some(due) => {
                     let waited = self.changed.wait_timeout(queue, due.saturating_duration_since(now));
@@ -237,6 +253,18 @@ mod tests {
         );
         assert_eq!([queue.take_due(at(99)), queue.take_due(at(99))], [Some("b"), Some("c")]);
         assert_eq!((queue.first(), queue.take_due(at(99))), (None, None));
+    }
+
+    #[test]
+    fn only_alarms_before_all_others_wake_the_thread() {
+        let mut queue = Queue::<()>::new();
+        let now = Instant::now();
+        let at = |millis| now + Duration::from_millis(millis);
+        assert!(queue.wake_before(at(30)), "the thread sleeps without a limit");
+        assert!(!queue.wake_before(at(30)) && !queue.wake_before(at(40)), "it wakes early enough");
+        assert!(queue.wake_before(at(20)));
+        assert!(!queue.wake_before(at(20)), "it was notified");
+        assert!(queue.wake_before(at(10)));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::entries::{ALWAYS, Entries, HEAD, KINDS, LAYOUT, RECORD, Record};
+use super::entries::{ALWAYS, Entries, HEAD, LAYOUT, RECORD, Record};
 use super::mark::{Kind, Mark};
 use crate::text::time::Timestamp;
 
@@ -52,17 +52,17 @@ impl Builder {
         self.drop_included();
         let mut bytes = Vec::with_capacity(HEAD + self.records.len() * RECORD + self.texts.len());
         bytes.extend_from_slice(&LAYOUT);
-        bytes.extend_from_slice(&issued.to_be_bytes());
-        let (mut starts, mut end) = ([0; KINDS + 1], 0);
-        for (kind, start) in Kind::ALL.iter().zip(starts.iter_mut().skip(1)) {
-            let count = self.records.iter().filter(|(own, _)| own == kind).count();
-            bytes.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_be_bytes());
+        bytes.extend_from_slice(&issued.to_le_bytes());
+        let mut end = 0;
+        let ends = Kind::ALL.map(|kind| {
+            let count = self.records.iter().filter(|(own, _)| *own == kind).count();
+            bytes.extend_from_slice(&u32::try_from(count).unwrap_or(u32::MAX).to_le_bytes());
             end += count;
-            *start = end;
-        }
+            end
+        });
         self.records.iter().for_each(|(_, record)| record.write(&mut bytes));
         bytes.extend_from_slice(&self.texts);
-        Entries { bytes, issued, starts }
+        Entries::new(bytes, issued, ends)
     }
 
     /// Drops each entry that another one of its mark includes: that one ends no earlier, and applies to everything that was issued before

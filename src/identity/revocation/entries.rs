@@ -8,19 +8,22 @@
 //! | 28 for each record | mark (16), `until`, `issued_before`, reason (4 each), in the order of kind, mark and `until` |
 //! | the rest | the reasons, each with its length before it |
 //!
-//! All numbers are big-endian. Times are seconds since the epoch, up to the year 2106; the highest one means that there is none. A reason
+//! All numbers are little-endian, as WebAssembly reads them. Times are seconds since the epoch, up to the year 2106; the highest one means that there is none. A reason
 //! is its position among the reasons, counted from 1.
 //!
 //! The builder keeps only entries of a mark that no other one includes. Among those, an entry that ends later applies to fewer tokens: the
-//! first one that has not ended applies to the most. A lookup therefore examines one record, however many entries have the mark.
+//! first one that has not ended applies to the most. A lookup therefore examines one record, however many entries have the mark, and
+//! searches only those with the same first bits.
 
 use std::fmt;
+use std::ops::Range;
 use std::time::Duration;
 
+use super::buckets::Buckets;
 use super::mark::{Kind, Mark};
 use crate::text::time::Timestamp;
 
-pub(super) const LAYOUT: [u8; 4] = *b"cgr1";
+pub(super) const LAYOUT: [u8; 4] = *b"cgr2";
 pub(super) const KINDS: usize = Kind::ALL.len();
 /// The bytes before the records.
 pub(super) const HEAD: usize = 4 + 8 + 4 * KINDS;
@@ -32,9 +35,9 @@ pub(super) const ALWAYS: u32 = u32::MAX;
 #[derive(Clone, PartialEq, Eq)]
 pub(crate) struct Entries {
     pub(super) bytes: Vec<u8>,
-    pub(super) issued: u64,
-    /// The positions of the first record of each kind, and of the end of the records.
-    pub(super) starts: [usize; KINDS + 1],
+    issued: u64,
+    /// The records of each kind.
+    kinds: [Buckets; KINDS],
 }
 
 /// One record of a list.
@@ -65,18 +68,17 @@ pub(crate) struct Revoked<'e> {
 
 impl Record {
     pub(super) fn read(bytes: &[u8; RECORD]) -> Self {
-        let (words, _) = bytes.as_chunks::<4>();
-        // INVARIANT: a record has seven words.
-        let &[a, b, c, d, until, issued_before, reason] = words else { return Self::default() };
-        let [a, b, c, d] = [a, b, c, d].map(|word| u128::from(u32::from_be_bytes(word)));
-        let [until, issued_before, reason] = [until, issued_before, reason].map(u32::from_be_bytes);
-        Self { mark: a << 96 | b << 64 | c << 32 | d, until, issued_before, reason }
+        // INVARIANT: a record is a mark and three words.
+        let Some((mark, words)) = bytes.split_first_chunk() else { return Self::default() };
+        let &[until, issued_before, reason] = words.as_chunks::<4>().0 else { return Self::default() };
+        let [until, issued_before, reason] = [until, issued_before, reason].map(u32::from_le_bytes);
+        Self { mark: u128::from_le_bytes(*mark), until, issued_before, reason }
     }
 
     pub(super) fn write(&self, to: &mut Vec<u8>) {
-        to.extend_from_slice(&self.mark.to_be_bytes());
+        to.extend_from_slice(&self.mark.to_le_bytes());
         for word in [self.until, self.issued_before, self.reason] {
-            to.extend_from_slice(&word.to_be_bytes());
+            to.extend_from_slice(&word.to_le_bytes());
         }
     }
 }
@@ -86,17 +88,26 @@ impl Entries {
     pub(crate) fn open(bytes: Vec<u8>) -> Option<Self> {
         let rest = bytes.strip_prefix(&LAYOUT)?;
         let (issued, rest) = rest.split_first_chunk::<8>()?;
-        let (counts, _) = rest.split_first_chunk::<{ 4 * KINDS }>()?;
-        let (counts, _) = counts.as_chunks::<4>();
-        let mut starts = [0; KINDS + 1];
+        let (counts, rest) = rest.split_first_chunk::<{ 4 * KINDS }>()?;
+        let mut ends = [0_usize; KINDS];
         let mut end = 0_usize;
-        for (start, count) in starts.iter_mut().skip(1).zip(counts) {
-            end = end.checked_add(usize::try_from(u32::from_be_bytes(*count)).ok()?)?;
-            *start = end;
+        for (kind, count) in ends.iter_mut().zip(counts.as_chunks::<4>().0) {
+            end = end.checked_add(usize::try_from(u32::from_le_bytes(*count)).ok()?)?;
+            *kind = end;
         }
-        let records = end.checked_mul(RECORD)?.checked_add(HEAD)?;
-        let issued = u64::from_be_bytes(*issued);
-        (bytes.len() >= records).then_some(Self { bytes, issued, starts })
+        let issued = u64::from_le_bytes(*issued);
+        (rest.len() / RECORD >= end).then(|| Self::new(bytes, issued, ends))
+    }
+
+    /// Makes a list of its bytes. `ends` has the position after the last record of each kind.
+    pub(super) fn new(bytes: Vec<u8>, issued: u64, ends: [usize; KINDS]) -> Self {
+        let mut list = Self { bytes, issued, kinds: Default::default() };
+        let mut start = 0;
+        list.kinds = ends.map(|end| {
+            let positions = std::mem::replace(&mut start, end)..end;
+            Buckets::of(list.records(positions.clone()), positions.start)
+        });
+        list
     }
 
     /// Returns the bytes, which [`open`](Self::open) opens.
@@ -111,7 +122,7 @@ impl Entries {
 
     /// Returns the number of entries.
     pub(crate) fn len(&self) -> usize {
-        self.starts.last().copied().unwrap_or_default()
+        self.kinds.last().map_or(0, Buckets::end)
     }
 
     /// Returns whether nothing is revoked.
@@ -127,7 +138,7 @@ impl Entries {
         issued: Option<Timestamp>,
         moment: Moment,
     ) -> Option<Revoked<'_>> {
-        let records = self.of(kind);
+        let records = self.records(self.kinds.get(kind.position())?.around(mark.0));
         // `ALWAYS` is no time.
         let now = u32::try_from(moment.now.as_secs()).map_or(ALWAYS - 1, |now| now.min(ALWAYS - 1));
         let next = records.partition_point(|record| {
@@ -146,8 +157,10 @@ impl Entries {
     /// Returns whether this list revokes everything that another one does. The reasons of the entries do not matter.
     pub(crate) fn includes(&self, other: &Self) -> bool {
         Kind::ALL.iter().all(|kind| {
-            let records = self.of(*kind);
-            other.of(*kind).iter().map(Record::read).all(|wanted| {
+            let [own, others] = [self, other].map(|list| list.kinds.get(kind.position()));
+            let (Some(own), Some(others)) = (own, others) else { return false };
+            other.records(others.all()).iter().map(Record::read).all(|wanted| {
+                let records = self.records(own.around(wanted.mark));
                 let next = records.partition_point(|record| {
                     let Record { mark, until, .. } = Record::read(record);
                     (mark, until) < (wanted.mark, wanted.until)
@@ -159,12 +172,9 @@ impl Entries {
         })
     }
 
-    /// Returns the records of a kind.
-    fn of(&self, kind: Kind) -> &[[u8; RECORD]] {
-        let at = kind.position();
-        let (Some(start), Some(end)) = (self.starts.get(at), self.starts.get(at + 1)) else { return &[] };
+    fn records(&self, positions: Range<usize>) -> &[[u8; RECORD]] {
         let (records, _) = self.bytes.get(HEAD..).unwrap_or_default().as_chunks::<RECORD>();
-        records.get(*start..*end).unwrap_or_default()
+        records.get(positions).unwrap_or_default()
     }
 
     fn reason(&self, number: u32) -> Option<&str> {

@@ -2,10 +2,11 @@
 //!
 //! - A [`Mark`] identifies what an entry names, within its [`Kind`].
 //! - A [`Builder`] collects entries, and makes the [`Entries`] of them.
-//! - [`Entries`] are bytes. A lookup costs a binary search among the entries of its kind, and allocates nothing.
+//! - [`Entries`] are bytes. A lookup searches the few entries whose marks begin alike, and allocates nothing.
 //!
 //! Where entries come from does not belong in this module, and neither does which of a request's credentials are looked up.
 
+mod buckets;
 mod build;
 mod entries;
 mod mark;
