@@ -269,7 +269,7 @@ fn measure_rows(built: &Built, size: &Size, wanted: impl Fn(&str) -> bool) -> Re
     let modules = Modules { built, noop: &noop, same_calls: &same_calls };
     let callee = Callee::start()?;
     if POLICY_SERVICES.into_iter().any(&wanted) {
-        progress::during("building the policy service", build::policy_service)?;
+        progress::during("building the policy service", || build::policy_service(Flavor::Release))?;
     }
     let Rows { bootstrap, mut rows, policy_services, key_server: _running, list_server: _running_too } =
         progress::during("minting tokens", || Rows::new(&modules, &callee, size, wanted))?;

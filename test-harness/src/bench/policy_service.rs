@@ -2,13 +2,13 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, Result};
 use serde_json::{Value, json};
 
 use super::policies;
-use crate::build;
 
 /// A running service. It stops when it is dropped.
 pub(super) struct PolicyService {
@@ -18,10 +18,10 @@ pub(super) struct PolicyService {
 }
 
 impl PolicyService {
-    /// Builds and starts the service for tokens that are signed with this key. It verifies each token in each request, or only tokens that
-    /// are not in its cache.
-    pub(super) fn start(name: &'static str, jwk: &Value, caches_tokens: bool) -> Result<Self> {
-        let process = Command::new(build::policy_service()?).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
+    /// Starts the service for tokens that are signed with this key. It verifies each token in each request, or only tokens that are not in
+    /// its cache.
+    pub(super) fn start(program: &Path, name: &'static str, jwk: &Value, caches_tokens: bool) -> Result<Self> {
+        let process = Command::new(program).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let process = process.context("cannot start the policy service")?;
         // From here on, an error drops the service and stops it.
         let mut service = Self { name, process, address: SocketAddr::from(([127, 0, 0, 1], 0)) };
@@ -69,7 +69,7 @@ mod tests {
     use super::super::native;
     use super::super::rows::{POLICY_SERVICE_CACHED, POLICY_SERVICES};
     use super::*;
-    use crate::build::Flavor;
+    use crate::build::{self, Flavor};
     use crate::client::{self, Request};
     use crate::envoy::{Bootstrap, Envoy, Options};
     use crate::quickstart::{HOST, Issuer, set};
@@ -85,10 +85,13 @@ mod tests {
     }
 
     fn allows_the_same_requests_as_the_gate(name: &'static str) {
-        let issuer = Issuer::new().unwrap();
-        let service = PolicyService::start(name, &issuer.es256.public_jwk(), name == POLICY_SERVICE_CACHED).unwrap();
-        let upstream = Upstream::start().unwrap();
+        // Before the issuer dates its tokens: a build can take minutes.
+        let program = build::policy_service(Flavor::Testing).unwrap();
         let filter = build::filter(Flavor::Release).unwrap();
+        let issuer = Issuer::new().unwrap();
+        let caches_tokens = name == POLICY_SERVICE_CACHED;
+        let service = PolicyService::start(&program, name, &issuer.es256.public_jwk(), caches_tokens).unwrap();
+        let upstream = Upstream::start().unwrap();
         let base = Bootstrap::new(&filter, &policies::quickstart().unwrap().to_string(), upstream.address()).unwrap();
         let asked = base.with_filters(vec![native::ext_authz_grpc(name)]).unwrap();
         let mut bootstrap = Bootstrap::joined(vec![("callgate", base), ("service", asked)]).unwrap();

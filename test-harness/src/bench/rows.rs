@@ -13,6 +13,7 @@ use super::callee::Callee;
 use super::policy_service::PolicyService;
 use super::revoked::{self, REVOCATION};
 use super::{Built, Size, fetched, native, policies};
+use crate::build::{self, Flavor};
 use crate::client::Request;
 use crate::envoy::{Adapter, Bootstrap};
 use crate::quickstart::{Issuer, set};
@@ -127,7 +128,10 @@ impl Rows {
             listeners.push((REVOCATION, gate(&wasm, REVOCATION, revoking)?));
         }
         let jwk = issuer.es256.public_jwk();
-        let start = |name| PolicyService::start(name, &jwk, name == POLICY_SERVICE_CACHED);
+        let start = |name| {
+            let program = build::policy_service(Flavor::Release)?;
+            PolicyService::start(&program, name, &jwk, name == POLICY_SERVICE_CACHED)
+        };
         let services = POLICY_SERVICES.into_iter().filter(|name| wanted(name)).map(start);
         let policy_services = services.collect::<Result<Vec<_>>>()?;
         for service in &policy_services {

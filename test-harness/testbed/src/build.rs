@@ -58,13 +58,17 @@ pub fn envoy_module(flavor: Flavor) -> Result<PathBuf> {
     Sources::here().envoy_module(flavor)
 }
 
-/// Builds the policy service that the gate is compared with, and returns its program. Both use the `release` profile: in the harness's own
-/// profile the service needs nearly twice the CPU time.
+/// Builds the policy service that the gate is compared with, and returns its program. For a comparison, both use the `release` profile,
+/// which takes minutes. For tests, the service is not optimized, and answers alike.
 ///
 /// # Errors
 /// When the build fails.
-pub fn policy_service() -> Result<PathBuf> {
-    program("policy-service", &["--release"], "release")
+pub fn policy_service(flavor: Flavor) -> Result<PathBuf> {
+    let profile = match flavor {
+        Flavor::Release => "release",
+        Flavor::Testing => "demo",
+    };
+    program("policy-service", &["--profile", profile], profile)
 }
 
 /// Builds the MCP client and server with the SDK for Rust, and returns its program. It sends a few messages, so it is not optimized.
