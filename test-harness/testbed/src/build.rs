@@ -208,15 +208,17 @@ impl Sources {
     /// # Errors
     /// When the build fails.
     pub fn envoy_module(&self, flavor: Flavor) -> Result<PathBuf> {
+        let architecture = Architecture::chosen()?;
+        if let Some(missing) = self.missing_for(architecture)? {
+            bail!("the module for {} cannot be built: {missing}", architecture.name());
+        }
         match flavor {
-            Flavor::Release => {
-                let here = Architecture::here().context("the module is only built for x86_64 and aarch64")?;
-                self.envoy_module_for(here)
-            }
+            Flavor::Release => self.envoy_module_for(architecture),
             Flavor::Testing => {
                 let version = version(&self.metadata()?)?;
                 // The profile for development catches panics as well.
-                let folder = self.package("callgate-module", "module", &["--lib", "--features", "panic-on-purpose"])?;
+                let arguments = ["--lib", "--features", "panic-on-purpose"];
+                let folder = self.package_for(architecture, "callgate-module", "module", &arguments)?;
                 let compiled = folder.join("debug/libcallgate_module.so");
                 copy_library(&compiled, &folder.join(format!("libcallgate-{version}-testing.so")))
             }
@@ -227,8 +229,30 @@ impl Sources {
     /// `target`, and returns that folder.
     fn package(&self, package: &str, folder: &str, arguments: &[&str]) -> Result<PathBuf> {
         let folder = self.root.join("target").join(folder);
+        self.build_package(self.cargo(), package, &folder, arguments)?;
+        Ok(folder)
+    }
+
+    /// The same for an architecture. Returns the folder for that one.
+    fn package_for(
+        &self,
+        architecture: Architecture,
+        package: &str,
+        folder: &str,
+        arguments: &[&str],
+    ) -> Result<PathBuf> {
+        if Architecture::here() == Some(architecture) {
+            return self.package(package, folder, arguments);
+        }
+        let (folder, target) = (self.root.join("target").join(folder), architecture.target());
         let mut cargo = self.cargo();
-        cargo.args(["build", "--locked", "--package", package]).args(arguments).arg("--target-dir").arg(&folder);
+        architecture.cross_compile(&mut cargo);
+        self.build_package(cargo, package, &folder, &[arguments, &["--target", &target]].concat())?;
+        Ok(folder.join(target))
+    }
+
+    fn build_package(&self, mut cargo: Command, package: &str, folder: &Path, arguments: &[&str]) -> Result<()> {
+        cargo.args(["build", "--locked", "--package", package]).args(arguments).arg("--target-dir").arg(folder);
         let output = cargo
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -236,7 +260,7 @@ impl Sources {
             .output()
             .context("cannot run cargo; install Rust from https://rustup.rs")?;
         ensure!(output.status.success(), "{package} does not build:\n{}", String::from_utf8_lossy(&output.stderr));
-        Ok(folder)
+        Ok(())
     }
 
     /// Returns the packages of the workspace and all their dependencies in the filter.

