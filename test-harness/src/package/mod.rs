@@ -11,8 +11,9 @@ mod oci;
 
 use std::fs;
 use std::path::Path;
+use std::thread;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use callgate_kit::module::{Fault, Module};
 use callgate_kit::{policy, records};
 use cargo_metadata::Metadata;
@@ -33,47 +34,68 @@ const MODULE: &str = "callgate-module";
 /// When something does not build or cannot be written, or when a second build differs.
 pub fn run(verify: bool) -> Result<()> {
     let sources = Sources::here();
-    let filter = read(&progress::during("building the filter", || sources.filter(Flavor::Release))?)?;
+    let architectures = architectures(&sources)?;
+    let (filter, modules) = progress::during("building the filter and the module", || {
+        both(
+            || read(&sources.filter(Flavor::Release)?),
+            || each(&architectures, |architecture| read(&sources.envoy_module_for(architecture)?)),
+        )
+    })?;
     let names = Names::of(&sources.metadata()?, FILTER)?;
     let folder = paths::target().join("dist");
     let packed = progress::during("packaging the filter", || {
         pack(&folder, &filter, &names, &bom::Tree::of(&sources, FILTER, TARGET)?)
     })?;
     println!("{packed}");
-    let modules = package_modules(&sources, &folder)?;
+    for (architecture, module) in architectures.iter().zip(&modules) {
+        println!("{}", pack_module(&sources, &folder, *architecture, module)?);
+    }
     if !verify {
         return Ok(());
     }
     let elsewhere = progress::during("copying the sources", || Elsewhere::new(&sources))?;
-    let again = progress::during("building the filter again, in another folder", || elsewhere.filter())?;
-    compare("the filter", &filter, &again)?;
-    for (architecture, module) in modules {
-        let again =
-            progress::during("building the module again, in another folder", || elsewhere.module(architecture))?;
-        compare(&format!("the module for {}", architecture.name()), &module, &again)?;
+    let (filter_again, modules_again) = progress::during("building both again, in another folder", || {
+        both(|| elsewhere.filter(), || each(&architectures, |architecture| elsewhere.module(architecture)))
+    })?;
+    compare("the filter", &filter, &filter_again)?;
+    for ((architecture, module), again) in architectures.iter().zip(&modules).zip(&modules_again) {
+        compare(&format!("the module for {}", architecture.name()), module, again)?;
     }
     Ok(())
 }
 
-/// Adds the module for each architecture that this machine can build it for, and prints why others are missing.
-fn package_modules(sources: &Sources, folder: &Path) -> Result<Vec<(Architecture, Vec<u8>)>> {
-    let mut built = Vec::new();
+/// Returns the architectures that this machine can build the module for, and prints why others are missing.
+fn architectures(sources: &Sources) -> Result<Vec<Architecture>> {
+    let mut found = Vec::new();
     for architecture in Architecture::ALL {
-        if let Some(missing) = sources.missing_for(architecture)? {
-            println!("module for {}: skipped, because {missing}", architecture.name());
-            continue;
+        match sources.missing_for(architecture)? {
+            None => found.push(architecture),
+            Some(missing) => println!("module for {}: skipped, because {missing}", architecture.name()),
         }
-        let file = progress::during("building the module", || sources.envoy_module_for(architecture))?;
-        let (target, module) = (architecture.target(), read(&file)?);
-        let names = Names::of(&sources.metadata_for(&target)?, MODULE)?;
-        let tree = bom::Tree::of(sources, MODULE, &target)?;
-        println!(
-            "{}",
-            library::pack(&folder.join("dynamic-module").join(architecture.name()), &module, &names, &tree)?
-        );
-        built.push((architecture, module));
     }
-    Ok(built)
+    Ok(found)
+}
+
+/// Runs two builds at once. The longest part of each is link-time optimization, which occupies one processor.
+fn both<A: Send, B>(first: impl FnOnce() -> Result<A> + Send, second: impl FnOnce() -> Result<B>) -> Result<(A, B)> {
+    thread::scope(|scope| {
+        let first = scope.spawn(first);
+        let second = second();
+        let first = first.join().map_err(|_| anyhow!("a build panicked"))?;
+        Ok((first?, second?))
+    })
+}
+
+fn each<T>(architectures: &[Architecture], build: impl Fn(Architecture) -> Result<T>) -> Result<Vec<T>> {
+    architectures.iter().copied().map(build).collect()
+}
+
+/// Adds the module for an architecture.
+fn pack_module(sources: &Sources, folder: &Path, architecture: Architecture, module: &[u8]) -> Result<String> {
+    let target = architecture.target();
+    let names = Names::of(&sources.metadata_for(&target)?, MODULE)?;
+    let tree = bom::Tree::of(sources, MODULE, &target)?;
+    library::pack(&folder.join("dynamic-module").join(architecture.name()), module, &names, &tree)
 }
 
 /// Fails if a second build produced other bytes.
@@ -122,7 +144,7 @@ impl Names {
 /// Rewrites the folder with the filter, and describes its contents.
 fn pack(folder: &Path, module: &[u8], names: &Names, tree: &bom::Tree) -> Result<String> {
     let about = Module::read(module).map_err(|fault| match fault {
-        Fault::Changed(problem) | Fault::Other(problem) => anyhow::anyhow!("the built filter: {problem}"),
+        Fault::Changed(problem) | Fault::Other(problem) => anyhow!("the built filter: {problem}"),
     })?;
     if folder.exists() {
         fs::remove_dir_all(folder).with_context(|| format!("cannot remove {}", folder.display()))?;
